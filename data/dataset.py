@@ -1,0 +1,289 @@
+"""The dataset folder: images, metadata.csv and dataset.json, as every command reads and writes it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..runtime.errors import UserError, counts
+from ..runtime.files import (
+    make_folder,
+    read_json,
+    refuse_existing,
+    sha256_bytes,
+    sha256_file,
+    write_json,
+    write_text,
+)  # fmt: skip
+from .image_file import encode_image, read_image, write_image
+from .schema import COLUMNS, SPLITS, check_split, read_table
+
+_MASKS = "masks"
+
+
+class FundusDataset:
+    """A dataset folder, or a part of one. It never changes; `subset`, `split` and `with_split` return new ones.
+
+    Attributes:
+        path: the folder.
+        info: dataset.json.
+        table: metadata.csv, one row an image, RangeIndex; numbers float64 (missing NaN), words str (missing "").
+    """
+
+    def __init__(self, path: Path, info: dict, table: pd.DataFrame):
+        self.path, self.info, self.table = path, info, table.reset_index(drop=True)
+
+    @classmethod
+    def open(cls, path: Path | str) -> FundusDataset:
+        """Open and check a dataset folder.
+
+        Raises:
+            UserError: no such folder, an empty one, no metadata.csv, a row that breaks the schema or whose image is
+                missing, or a patient in two splits.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            raise UserError("no such folder; expected a dataset folder", path=path)
+        metadata = path / "metadata.csv"
+        if not metadata.is_file():
+            what = "is empty" if not any(path.iterdir()) else "has no metadata.csv, so it is not a dataset folder"
+            raise UserError(what, path=path, hint="Make one with: fundus-preprocess run SRC OUT.")
+        table = read_table(metadata)
+        _check_files(path, table, metadata)
+        info = read_json(path / "dataset.json") if (path / "dataset.json").is_file() else {}
+        return cls(path, info, table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        return f"FundusDataset({str(self.path)!r}, {len(self)} images: {counts(self.class_counts())})"
+
+    @property
+    def name(self) -> str:
+        """The name in dataset.json, or the folder's."""
+        return str(self.info.get("name") or self.path.name)
+
+    def column(self, name: str) -> pd.Series:
+        """A column of the table; all missing when the table does not have it."""
+        if name in self.table.columns:
+            return self.table[name]
+        numeric = name in COLUMNS and COLUMNS[name].numeric
+        return pd.Series([np.nan if numeric else ""] * len(self), name=name)
+
+    @property
+    def patients(self) -> list[str]:
+        """The patient ids, sorted, without missing ones."""
+        return sorted(set(self.column("patient_id")) - {""})
+
+    def class_counts(self) -> dict[str, int]:
+        """{label: images}, the largest class first; images without a label are not counted."""
+        labels = self.column("label")
+        return {str(k): int(n) for k, n in labels[labels != ""].value_counts().items()}
+
+    def image_path(self, index: int) -> Path:
+        """Path of image `index`."""
+        return self.path / self.table["file_name"][index]
+
+    def read(self, index: int) -> np.ndarray:
+        """Image `index` as uint8 (height, width, 3) RGB; errors as in `image_file.read_image`."""
+        return read_image(self.image_path(index))
+
+    def mask_path(self, index: int, kind: str) -> Path | None:
+        """Path of the mask `kind` of image `index`, or None when there is none."""
+        stem = Path(self.table["file_name"][index]).with_suffix(".png")
+        path = self.path / _MASKS / kind / Path(*stem.parts[1:] if stem.parts[0] == "images" else stem.parts)
+        return path if path.is_file() else None
+
+    @property
+    def mask_kinds(self) -> list[str]:
+        """The kinds of masks the folder holds, e.g. ["optic_disc", "vessels"]."""
+        folder = self.path / _MASKS
+        return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+
+    def subset(self, rows: Sequence[int] | Sequence[bool] | np.ndarray | pd.Series) -> FundusDataset:
+        """The images at these indices, or where this boolean mask is true, in the table's or the given order."""
+        rows = np.asarray(rows)
+        chosen = self.table[rows] if rows.dtype == bool else self.table.iloc[rows.astype(int)]
+        return FundusDataset(self.path, self.info, chosen)
+
+    def of_class(self, label: str) -> FundusDataset:
+        """The images of one class.
+
+        Raises:
+            UserError: there is no such class; the message lists the classes and their counts.
+        """
+        found = self.class_counts()
+        if label not in found:
+            raise UserError(f"has no class {label!r}; its classes are {counts(found)}", path=self.path)
+        return self.subset(self.column("label") == label)
+
+    @property
+    def has_split(self) -> bool:
+        """True when every image is in train, val or test."""
+        return bool(self.column("split").isin(SPLITS).all())
+
+    def split(self, name: str) -> FundusDataset:
+        """The images of one split ("train", "val" or "test")."""
+        return self.subset(self.column("split") == name)
+
+    def with_split(self, split: pd.Series | np.ndarray | Sequence[str]) -> FundusDataset:
+        """The same images with another split column.
+
+        Raises:
+            UserError: a patient would be in two splits.
+        """
+        table = self.table.assign(split=np.asarray(split, dtype=object))
+        check_split(table, self.path / "metadata.csv")
+        return FundusDataset(self.path, self.info, table)
+
+    @cached_property
+    def image_digests(self) -> list[str]:
+        """SHA-256 of each image file: the sha256 column where it is filled, else computed."""
+        known = self.column("sha256")
+        return [digest or sha256_file(self.image_path(i)) for i, digest in enumerate(known)]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the images and what is said of them, whatever the row order; 64 hex digits."""
+        said = [c for c in ("patient_id", "eye", "label", "grade", "hemoglobin_g_dl", "split") if c in self.table]
+        rows = [[d, *map(str, r)] for d, r in zip(self.image_digests, self.table[said].to_numpy(), strict=True)]
+        return sha256_bytes(json.dumps([said, sorted(rows)]).encode())
+
+    def save_table(self) -> None:
+        """Write metadata.csv back into the folder, atomically (used after a new split)."""
+        write_text(self.path / "metadata.csv", table_to_csv(self.table))
+
+
+def _check_files(path: Path, table: pd.DataFrame, metadata: Path) -> None:
+    for index, name in table["file_name"].items():
+        if not (path / name).is_file():
+            raise UserError(f"image {name!r} is not there", path=metadata, row=index + 2,
+                            hint="Put the file back or remove the row.")  # fmt: skip
+
+
+class DatasetWriter:
+    """Writes a dataset folder image by image; it appears under its name only when it is complete.
+
+    Use as a context manager. Until the end everything lies in `<name>.partial` beside it, with a journal of the rows,
+    so that an interrupted writer with `resume=True` knows what it has. Columns keep the schema's order.
+
+    Args:
+        path: the folder to make.
+        info: dataset.json (name, licence, source, how it was made).
+        resume: keep the partial folder on interruption, and continue one that was begun with the same `info`.
+
+    Raises:
+        UserError: `path` exists and is not empty.
+    """
+
+    def __init__(self, path: Path | str, info: Mapping[str, object], resume: bool = False):
+        self.path, self.info, self.resume = Path(path), dict(info), resume
+        self.folder = self.path.with_name(self.path.name + ".partial")
+        self._journal = self.folder / "rows.jsonl"
+        self.done: dict[str, dict] = {}
+
+    def __enter__(self) -> DatasetWriter:
+        refuse_existing(self.path)
+        if self.folder.exists() and not (self.resume and self._same_info()):
+            shutil.rmtree(self.folder)
+        make_folder(self.folder)
+        write_json(self.folder / "dataset.json", self.info)
+        if self._journal.exists():
+            self.done = {row["file_name"]: row for row in self._journalled()}
+        return self
+
+    def __exit__(self, kind: object, *rest: object) -> None:
+        if kind is not None:
+            if not self.resume:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        self._finish()
+
+    def add(
+        self, row: Mapping[str, object], image: np.ndarray | None = None,
+        masks: Mapping[str, np.ndarray] | None = None, png_text: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """Add one image.
+
+        Args:
+            row: columns of metadata.csv; `file_name` ("images/...") is needed, sha256 is filled in.
+            image: uint8 (H, W, 3); None when the file is in `folder` already.
+            masks: {kind: uint8 (H, W), 0 or 255}.
+            png_text: text chunks for a PNG.
+        """
+        row = {k: v for k, v in row.items() if not _missing(v)}
+        target = self.folder / str(row["file_name"])
+        if image is not None:
+            row["sha256"] = sha256_bytes(write_image(target, image, png_text))
+        row.setdefault("sha256", sha256_file(target))
+        for kind, mask in (masks or {}).items():
+            self.write_mask(str(row["file_name"]), kind, mask)
+        self.done[str(row["file_name"])] = row
+        with open(self._journal, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(row, default=_plain, ensure_ascii=False) + "\n")
+
+    def write_mask(self, file_name: str, kind: str, mask: np.ndarray) -> None:
+        """Write the mask `kind` of an image to masks/<kind>/<stem>.png."""
+        stem = Path(*Path(file_name).with_suffix(".png").parts[1:])
+        target = self.folder / _MASKS / kind / stem
+        make_folder(target.parent)
+        target.write_bytes(encode_image(mask, ".png"))
+
+    def _same_info(self) -> bool:
+        try:
+            return read_json(self.folder / "dataset.json") == json.loads(json.dumps(self.info, default=_plain))
+        except UserError:
+            return False
+
+    def _journalled(self):
+        for line in self._journal.read_text("utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # a kill cut the last line short: that image is made again
+            if (self.folder / row["file_name"]).is_file():
+                yield row
+
+    def _finish(self) -> None:
+        if not self.done:
+            shutil.rmtree(self.folder)
+            raise UserError("would hold no image", path=self.path)
+        table = pd.DataFrame(list(self.done.values()))
+        write_text(self.folder / "metadata.csv", table_to_csv(table))
+        self._journal.unlink()
+        if self.path.is_dir():
+            self.path.rmdir()
+        self.folder.rename(self.path)
+
+
+def table_to_csv(table: pd.DataFrame) -> str:
+    """A metadata table as CSV text: the schema's columns first and in its order, whole numbers without a point."""
+    known = [c for c in COLUMNS if c in table.columns]
+    table = table[[*known, *(c for c in table.columns if c not in COLUMNS)]].copy()
+    for name in table.columns:
+        if table[name].dtype.kind == "f" or (name in COLUMNS and COLUMNS[name].numeric):
+            table[name] = [_number_text(v) for v in table[name]]
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _number_text(value: object) -> str:
+    return "" if _missing(value) else f"{float(value):.10g}"
+
+
+def _missing(value: object) -> bool:
+    return value is None or value == "" or (isinstance(value, float | np.floating) and bool(np.isnan(value)))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")

@@ -1,0 +1,125 @@
+"""Reports: one self-contained HTML page (no script, nothing fetched), readable on a desk and on a phone."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader
+from markupsafe import Markup
+from PIL import Image
+
+from ..version import __version__
+from .files import write_text
+
+_TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
+                         trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+
+
+@dataclass
+class _Section:
+    title: str
+    blocks: list[dict] = field(default_factory=list)
+
+
+class Report:
+    """A page of sections. Every text is escaped: file names and labels are never read as HTML.
+
+    Args:
+        title: the heading.
+        lead: the answer, in a sentence or two, set large.
+    """
+
+    def __init__(self, title: str, lead: str = ""):
+        self.title, self.lead = title, lead
+        self._sections: list[_Section] = []
+
+    def section(self, title: str) -> Report:
+        """Begin a section; the blocks that follow belong to it."""
+        self._sections.append(_Section(title))
+        return self
+
+    def text(self, text: str) -> Report:
+        """A paragraph."""
+        return self._add(kind="text", text=text)
+
+    def command(self, text: str) -> Report:
+        """A command line, set as code."""
+        return self._add(kind="command", text=text)
+
+    def facts(self, facts: Mapping[str, object]) -> Report:
+        """Pairs of name and value."""
+        return self._add(kind="facts", facts={k: _cell(v) for k, v in facts.items()})
+
+    def table(self, table: pd.DataFrame, caption: str = "") -> Report:
+        """A table; floats with three decimals. The frame's columns are the header, its index is left out."""
+        rows = [[_cell(v) for v in row] for row in table.itertuples(index=False)]
+        numeric = [table.iloc[:, i].dtype.kind in "fiu" for i in range(table.shape[1])]
+        return self._add(kind="table", header=list(table.columns), rows=rows, numeric=numeric, caption=caption)
+
+    def figure(self, figure: object, caption: str = "") -> Report:
+        """A matplotlib figure, as scalable graphics; it is closed."""
+        return self._add(kind="figure", svg=Markup(_svg(figure)), caption=caption)
+
+    def images(self, images: Sequence[np.ndarray], captions: Sequence[str] | None = None, columns: int = 6,
+               caption: str = "", width: int = 160) -> Report:  # fmt: skip
+        """A grid of uint8 (H, W, 3) images, each shown `width` pixels wide, at most `columns` in a row."""
+        captions = captions or [""] * len(images)
+        cells = [{"uri": png_uri(i), "text": t} for i, t in zip(images, captions, strict=True)]
+        return self._add(kind="images", cells=cells, columns=columns, caption=caption, width=width)
+
+    def write(self, path: Path | str) -> Path:
+        """Render and write the page atomically; returns its path."""
+        page = _TEMPLATES.get_template("report.html")
+        made = f"fundus-synth {__version__}, {datetime.now():%Y-%m-%d %H:%M}"
+        write_text(path, page.render(title=self.title, lead=self.lead, sections=self._sections, made=made))
+        return Path(path)
+
+    def _add(self, **block: object) -> Report:
+        if not self._sections:
+            self.section("")
+        self._sections[-1].blocks.append(block)
+        return self
+
+
+def png_uri(image: np.ndarray) -> str:
+    """A uint8 image as a data: address."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def new_figure(width: float = 7.0, height: float = 3.6, columns: int = 1):
+    """A matplotlib (figure, axes) in the reports' style; axes is an array when `columns` > 1. Needs no display."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, columns)
+    for axis in np.atleast_1d(axes):
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(color="#dddddd", linewidth=0.6)
+        axis.set_axisbelow(True)
+    return figure, axes
+
+
+def _svg(figure: object) -> str:
+    import matplotlib
+
+    # A fixed salt and no date: the same figure gives the same bytes. Text stays text, in the page's own font.
+    with matplotlib.rc_context({"svg.hashsalt": "fundus-synth", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    text = stream.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float | np.floating):
+        return "-" if np.isnan(value) else f"{value:.3f}"
+    return "-" if value is None else str(value)
