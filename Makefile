@@ -22,7 +22,15 @@ setup: .venv/installed
 
 demo: setup
 	rm -rf $(DEMO)
-	PATH="$(CURDIR)/$(BIN):$$PATH" ./demo.sh $(DEMO)
+	$(BIN)/fundus-preprocess demo $(DEMO)/camera --images-per-class 60 --size 512
+	$(BIN)/fundus-preprocess run $(DEMO)/camera $(DEMO)/eyes --size 128
+	$(BIN)/fundus-preprocess split $(DEMO)/eyes --ratios 0.6,0.1,0.3
+	$(BIN)/fundus-synth train --data $(DEMO)/eyes --class anemic --steps 400 --out $(DEMO)/generator
+	$(BIN)/fundus-synth generate $(DEMO)/generator --count 100 --out $(DEMO)/synthetic
+	$(BIN)/fundus-classify compare-augmentations --data $(DEMO)/eyes --classes normal,anemic \
+	    --arms default,classical:anemia,gan --seeds 2 --epochs 20 --generator $(DEMO)/generator --generator-steps 400 \
+	    --out $(DEMO)/comparison
+	@echo "Open this page: $(DEMO)/comparison/report.html"
 
 test: setup
 	$(BIN)/python -m pytest -n 2 -m "not slow"

@@ -1,0 +1,1 @@
+"""Classifiers: backbones, augmentation arms, training, metrics, experiments and explanation."""

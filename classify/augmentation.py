@@ -1,0 +1,156 @@
+"""Augmentation arms: what happens to a training batch before the network sees it, with random parameters for every
+image.
+
+Sources: study E (ODIR, classical arm) and study A (anaemia, classical arm). The studies wrote augmented copies to
+disk beside the originals; here each image is altered anew whenever it is drawn, so that every arm costs the same
+number of steps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+from ..runtime.errors import UserError
+
+Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+
+_ALIASES = {"classical": "classical:odir"}
+
+
+def make_augmentation(name: str) -> Augmentation:
+    """The augmentation called `name`: "default" (none), "classical:odir", "classical:anemia"; "classical" is
+    "classical:odir".
+
+    Returns:
+        A function (batch, generator) -> batch. The batch is float (n, 3, h, w) with values 0..1 and stays so; all
+        random numbers come from the generator, so the same generator state gives the same batch.
+
+    Raises:
+        UserError: unknown name.
+    """
+    try:
+        return _ARMS[_ALIASES.get(name, name)]
+    except KeyError as error:
+        raise UserError(f"no augmentation is called {name!r}", hint=f"Use {', '.join([*_ARMS, *_ALIASES])}.") from error
+
+
+def unchanged(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """The arm `default`: the batch as it is."""
+    return batch
+
+
+def classical_odir(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Study E: rotation within +-45 degrees, rescaling to the 0.2..99.8 percentiles, Gaussian noise of variance 0.01;
+    no flips.
+
+    Each of the three is applied to half of the images, independently, so that the network also sees images as they
+    come at test time (the study kept the originals beside the augmented copies).
+    """
+    n = len(batch)
+    turn, rescale, noise = (_uniform((n,), 0, 1, generator).to(batch.device) < 0.5 for _ in range(3))
+    angles = _uniform((n,), -45, 45, generator).to(batch.device)
+    batch = rotate(batch, torch.where(turn, angles, 0))
+    batch = torch.where(_per_image(rescale), rescale_intensity(batch, 0.2, 99.8), batch)
+    return torch.where(_per_image(noise), add_noise(batch, 0.01, generator), batch)
+
+
+def classical_anemia(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Study A: shifts within 0.4 of the width and 0.2 of the height, rotation within +-90 degrees, zoom 0.9..1.1
+    along each axis, shear within +-30 degrees, horizontal and vertical flips with probability 1/2.
+
+    One affine map an image, bilinear, black outside. The study then dropped pictures that had lost their optic disc by
+    hand; that is not done here.
+    """
+    n = len(batch)
+    angles = _uniform((n,), -90, 90, generator)
+    shears = _uniform((n,), -30, 30, generator)
+    zooms = _uniform((n, 2), 0.9, 1.1, generator)
+    flips = 1 - 2 * (_uniform((n, 2), 0, 1, generator) < 0.5).float()
+    # Normalised coordinates run from -1 to 1: a shift by the whole width is 2.
+    shifts = _uniform((n, 2), -1, 1, generator) * torch.tensor([0.8, 0.4], device=generator.device)
+    linear = _rotation(angles) @ _shear(shears) @ torch.diag_embed(zooms * flips)
+    return _warp(batch, linear, shifts)
+
+
+def rotate(batch: torch.Tensor, degrees: torch.Tensor) -> torch.Tensor:
+    """Each image turned counter-clockwise (as seen) about its centre by its own angle; bilinear, black outside.
+
+    Args:
+        batch: float (n, c, h, w), h == w.
+        degrees: float (n,).
+    """
+    return _warp(batch, _rotation(degrees), torch.zeros(len(batch), 2))
+
+
+def rescale_intensity(batch: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """Each image stretched so that its percentiles `low` and `high` (over all pixels and channels) become 0 and 1;
+    clipped.
+
+    An image whose two percentiles coincide is returned as it is.
+    """
+    bottom, top = percentiles(batch, low), percentiles(batch, high)
+    span = top - bottom
+    stretched = (batch - _per_image(bottom)) / _per_image(span.clamp_min(1e-6))
+    return torch.where(_per_image(span > 1e-6), stretched.clamp(0, 1), batch)
+
+
+def percentiles(batch: torch.Tensor, percent: float) -> torch.Tensor:
+    """The percentile of every image over all its values, linearly interpolated as numpy.percentile does.
+
+    Args:
+        batch: float (n, ...).
+        percent: 0..100.
+
+    Returns:
+        float (n,).
+    """
+    flat = batch.flatten(1)
+    upper = percent > 50
+    # Counted from the nearer end: a short partial sort is several times cheaper than sorting every pixel.
+    position = (1 - percent / 100 if upper else percent / 100) * (flat.shape[1] - 1)
+    rank = math.floor(position)
+    ends = flat.topk(min(rank + 2, flat.shape[1]), largest=upper).values
+    return torch.lerp(ends[:, rank], ends[:, min(rank + 1, ends.shape[1] - 1)], position - rank)
+
+
+def add_noise(batch: torch.Tensor, variance: float, generator: torch.Generator) -> torch.Tensor:
+    """Gaussian noise of the given variance on every value, then clipped to 0..1."""
+    noise = torch.randn(batch.shape, generator=generator, device=generator.device).to(batch.device)
+    return (batch + noise * math.sqrt(variance)).clamp(0, 1)
+
+
+_ARMS: dict[str, Augmentation] = {
+    "default": unchanged,
+    "classical:odir": classical_odir,
+    "classical:anemia": classical_anemia,
+}
+
+
+def _warp(batch: torch.Tensor, linear: torch.Tensor, shifts: torch.Tensor) -> torch.Tensor:
+    """Sample `batch` at linear @ x + shift (normalised coordinates, x to the right, y down)."""
+    theta = torch.cat([linear.to(batch), shifts.to(batch)[:, :, None]], dim=2)
+    grid = functional.affine_grid(theta, list(batch.shape), align_corners=False)
+    return functional.grid_sample(batch, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def _rotation(degrees: torch.Tensor) -> torch.Tensor:
+    cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
+    return torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
+
+
+def _shear(degrees: torch.Tensor) -> torch.Tensor:
+    radians = torch.deg2rad(degrees)
+    one, zero = torch.ones_like(radians), torch.zeros_like(radians)
+    return torch.stack([torch.stack([one, -torch.sin(radians)], -1), torch.stack([zero, torch.cos(radians)], -1)], -2)
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> torch.Tensor:
+    return torch.rand(shape, generator=generator, device=generator.device) * (high - low) + low
+
+
+def _per_image(values: torch.Tensor) -> torch.Tensor:
+    return values.view(-1, 1, 1, 1)

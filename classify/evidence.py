@@ -1,0 +1,190 @@
+"""How sure one may be: bootstrap intervals that resample patients and seeds, and paired differences between arms.
+
+The two eyes and all visits of a patient are not independent, so patients are resampled and take their images along.
+Seeds (training runs) are resampled too, independently of the patients: the "pigeonhole" bootstrap of Owen (2007,
+Annals of Applied Statistics 1), whose intervals are a little too wide rather than too narrow. With one seed its
+chance cannot be seen, and the interval says nothing of it. Intervals are percentile intervals (Efron 1979).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .metrics import score
+
+_BLOCK = 250  # resamples in memory at once: 250 x 5000 images are 10 MB
+
+
+@dataclass(frozen=True)
+class SeedPredictions:
+    """What one trained model said about the held-out images.
+
+    Attributes:
+        true: int (n,).
+        probabilities: float (n, k).
+        patients: str (n,).
+    """
+
+    true: np.ndarray
+    probabilities: np.ndarray
+    patients: np.ndarray
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric, averaged over seeds, with its percentile interval; nan where the metric is not defined."""
+
+    estimate: float
+    low: float
+    high: float
+    resamples: int
+    patients: int
+    seeds: int
+
+    def __str__(self) -> str:
+        return f"{self.estimate:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """Arm minus reference on the same patients and seeds. `p` is the two-sided bootstrap p-value: twice the smaller
+    share of resamples on one side of 0, each side counted with one resample more, at most 1."""
+
+    p: float = float("nan")
+
+    def __str__(self) -> str:
+        return f"{self.estimate:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+
+
+def interval(
+    runs: Sequence[SeedPredictions],
+    metric: str,
+    *,
+    classes: Sequence[str] | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The metric of one arm, averaged over its seeds.
+
+    Args:
+        runs: one entry a seed. Their test images may differ; a patient is recognised across them.
+        metric: as in `metrics.score`.
+        classes: class names, for "metric:class".
+
+    Raises:
+        ValueError: no runs.
+    """
+    values = bootstrap(runs, metric, classes, resamples, seed)
+    low, high = _percentile_interval(values, confidence)
+    return Interval(estimate(runs, metric, classes), low, high, resamples, len(_all_patients(runs)), len(runs))
+
+
+def paired_difference(
+    arm: Sequence[SeedPredictions],
+    reference: Sequence[SeedPredictions],
+    metric: str,
+    *,
+    classes: Sequence[str] | None = None,
+    resamples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Difference:
+    """The metric of `arm` minus that of `reference`: the same resampled patients and seeds on both sides.
+
+    Args:
+        arm, reference: one entry a seed, in the same order, on the same images.
+
+    Raises:
+        ValueError: the arms are not paired.
+    """
+    _refuse_unpaired(arm, reference)
+    values = bootstrap(arm, metric, classes, resamples, seed) - bootstrap(reference, metric, classes, resamples, seed)
+    low, high = _percentile_interval(values, confidence)
+    middle = estimate(arm, metric, classes) - estimate(reference, metric, classes)
+    return Difference(middle, low, high, resamples, len(_all_patients(arm)), len(arm), _two_sided_p(values))
+
+
+def verdict(difference: Difference, metric: str, arm: str, reference: str) -> str:
+    """One plain sentence. It claims an effect only when the interval leaves out 0.
+
+    `metric` is named as the reader should see it, e.g. "F1 of diabetes"; larger is taken to be better.
+    """
+    # A hyphen-minus would be read as a dash between the two ends.
+    told = f"{difference.estimate:+.3f}, 95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
+    basis = f"{difference.patients} held-out patients, {difference.seeds} seed{'s' if difference.seeds != 1 else ''}"
+    if not np.isfinite([difference.low, difference.high]).all():
+        return f"No evidence: {metric} of {arm} and {reference} cannot be compared on {basis}."
+    if difference.low > 0:
+        return f"{arm} helps: {metric} is higher than with {reference} ({told}; {basis})."
+    if difference.high < 0:
+        return f"{arm} harms: {metric} is lower than with {reference} ({told}; {basis})."
+    return f"No evidence that {arm} changes {metric} against {reference} ({told}; {basis})."
+
+
+def estimate(runs: Sequence[SeedPredictions], metric: str, classes: Sequence[str] | None = None) -> float:
+    """The metric averaged over seeds; nan when it is undefined for one of them."""
+    return float(np.mean([score(metric, run.true, run.probabilities, classes=classes) for run in runs]))
+
+
+def bootstrap(
+    runs: Sequence[SeedPredictions], metric: str, classes: Sequence[str] | None, resamples: int, seed: int
+) -> np.ndarray:
+    """The metric, averaged over resampled seeds, on each of `resamples` resampled sets of patients: float (resamples,).
+
+    The draws depend only on `seed` and on how many patients and seeds there are, so two arms with the same ones are
+    paired. A resample in which the metric is undefined (e.g. a rare class was not drawn) is nan.
+
+    Raises:
+        ValueError: no runs.
+    """
+    if not runs:
+        raise ValueError("no predictions to resample")
+    names = _all_patients(runs)
+    rows = [np.searchsorted(names, run.patients) for run in runs]
+    random = np.random.default_rng(seed)
+    blocks = []
+    for start in range(0, resamples, _BLOCK):
+        size = min(_BLOCK, resamples - start)
+        times = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size)
+        shares = random.multinomial(len(runs), np.full(len(runs), 1 / len(runs)), size=size) / len(runs)
+        values = [
+            score(metric, run.true, run.probabilities, times[:, row], classes)
+            for run, row in zip(runs, rows, strict=True)
+        ]
+        # A seed that was not drawn must not make the mean nan.
+        blocks.append(np.where(shares > 0, np.stack(values, axis=1) * shares, 0).sum(axis=1))
+    return np.concatenate(blocks)
+
+
+def _all_patients(runs: Sequence[SeedPredictions]) -> np.ndarray:
+    return np.unique(np.concatenate([np.asarray(run.patients, dtype=str) for run in runs]))
+
+
+def _refuse_unpaired(arm: Sequence[SeedPredictions], reference: Sequence[SeedPredictions]) -> None:
+    if len(arm) != len(reference):
+        raise ValueError(f"{len(arm)} seeds cannot be paired with {len(reference)}")
+    for one, other in zip(arm, reference, strict=True):
+        if not (np.array_equal(one.true, other.true) and np.array_equal(one.patients, other.patients)):
+            raise ValueError("the arms were not tested on the same images in the same order")
+
+
+def _percentile_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    defined = values[~np.isnan(values)]
+    # When the metric is undefined in more than a few resamples, its percentiles would describe only the lucky ones.
+    if len(defined) < 0.95 * len(values):
+        return float("nan"), float("nan")
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(defined, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _two_sided_p(values: np.ndarray) -> float:
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return float("nan")
+    sides = min((defined <= 0).sum(), (defined >= 0).sum())
+    return float(min(1.0, 2 * (sides + 1) / (len(defined) + 1)))

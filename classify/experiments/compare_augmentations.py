@@ -1,0 +1,233 @@
+"""Does augmentation help? Every arm gets the same patients, the same optimiser steps and the same class balance.
+
+What the comparison keeps equal, and why:
+
+- *Patients.* One split by patient for all arms; generators are trained inside its training part. A generator that saw a
+  held-out patient is refused, by the hashes in its file.
+- *Cost.* Every training takes the same number of optimiser steps; more images do not mean more steps.
+- *Balance.* Batches hold the classes in equal shares in every arm, so that an arm cannot win by rebalancing alone. Every
+  class gets the same ratio of synthetic images, so that a generator's artefacts cannot give the class away.
+- *Chance.* Several seeds an arm; intervals resample patients and seeds, differences are paired.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ...data.dataset import FundusDataset
+from ...data.splits import NO_PATIENTS, parse_ratios, split_by_patient
+from ...runtime.errors import JobError, UserError
+from ...runtime.files import write_text
+from ...runtime.jobs import Job, run_jobs
+from ...runtime.runs import RunFolder, default_run_path, latest_run_path
+from ...synth.checkpoint import load_generator
+from ...synth.generate import generate
+from ..evidence import interval, paired_difference, verdict
+from ..fitting import TrainingOptions, fit
+from ..held_out import refuse_seen
+from ..images import ImageSource
+from ..predictions import predict_images, prediction_table, read_predictions, seed_predictions, write_predictions
+from ..targets import Target, choose_target
+from ..training import describe, load_parts, load_synthetic, split_dataset
+from .arms import Arm, parse_arms
+from .comparison import METRICS, Comparison
+from .comparison_report import write_report
+
+_HERE = "fundus_synth.classify.experiments.compare_augmentations"
+
+
+def compare_augmentations(
+    dataset: FundusDataset, *, arms: list[str], seeds: int = 5, target: str = "label", classes: list[str] | None = None,
+    backbone: str = "simple_cnn", size: int = 64, epochs: int = 10, batch_size: int = 32, weights: Path | None = None,
+    ratios: str = "0.7,0.1,0.2", generators: Sequence[Path] = (), generator_steps: int | None = None, workers: int = 1,
+    seed: int = 0, out: Path | None = None, resume: bool = False, device: str = "auto", precision: str = "auto",
+    quiet: bool = False,
+) -> Comparison:  # fmt: skip
+    """Train every arm with several seeds, test all on the same held-out patients, and write report.html.
+
+    Args:
+        dataset: split already, or divided here by `ratios`, by patient.
+        arms: see `parse_arms`; the first is the reference.
+        seeds: trainings of each arm.
+        epochs: passes over the *real* training images; turned into steps, the same for every arm.
+        generators: runs of `fundus-synth train`, at most one a class; classes without one get theirs trained here.
+        workers: trainings side by side.
+
+    Raises:
+        UserError: unusable options or data, or a generator that saw held-out patients.
+        JobError: a training failed.
+    """
+    parsed = parse_arms(arms)
+    chosen = choose_target(dataset, target, classes)
+    divided = _divide(dataset, chosen, ratios, seed)
+    if not divided.patients and not quiet:
+        print(NO_PATIENTS)
+    given = _given_generators(generators, divided, chosen)
+    steps = epochs * math.ceil(len(divided.split("train")) / batch_size)
+    options = TrainingOptions(
+        backbone=backbone, size=size, weights=str(weights) if weights else None, steps=steps, batch_size=batch_size,
+        evaluate_every=steps // epochs, keep="last", device=device, precision=precision,
+    )  # fmt: skip
+    if out is None:
+        name = "compare-augmentations"
+        out = latest_run_path("compare", name) if resume else default_run_path("compare", name)
+    run = RunFolder.open_or_create(out, {
+        "command": "fundus-classify compare-augmentations", "data": str(dataset.path), "fingerprint": divided.fingerprint,
+        "target": target, "classes": list(chosen.classes), "arms": arms, "seeds": seeds, "epochs": epochs,
+        "generators": [str(path) for path in generators], "generator_steps": generator_steps, "seed": seed, **asdict(options),
+    }, resume)  # fmt: skip
+    _write_split(divided, run.path / "split.csv")
+    synthetic = _make_synthetic(run, dataset, divided, chosen, parsed, given, size, generator_steps, seed, device, quiet)
+    results = _train_arms(run, dataset, chosen, parsed, synthetic, options, range(seed, seed + seeds), workers, quiet)
+    comparison = _judge(run, chosen, parsed, results, steps)
+    write_report(comparison, divided, synthetic, options)
+    return comparison
+
+
+def _divide(dataset: FundusDataset, target: Target, ratios: str, seed: int) -> FundusDataset:
+    part = target.of(dataset)
+    if not part.has_split:
+        part = part.with_split(split_by_patient(part.table, parse_ratios(ratios), seed, dataset.path))
+    return split_dataset(part, target, seed)
+
+
+def _write_split(dataset: FundusDataset, path: Path) -> None:
+    write_text(path, dataset.table[["file_name", "split"]].to_csv(index=False, lineterminator="\n"))
+
+
+def _read_split(data: str, split: str, target: Target) -> FundusDataset:
+    """The dataset of a job: opened again, with the split of the comparison."""
+    sides = pd.read_csv(split, dtype=str).set_index("file_name")["split"]
+    dataset = FundusDataset.open(data)
+    dataset = dataset.subset(dataset.column("file_name").isin(sides.index))
+    return target.of(dataset.with_split(sides.loc[dataset.column("file_name")].to_numpy()))
+
+
+def _given_generators(paths: Sequence[Path], dataset: FundusDataset, target: Target) -> dict[str, Path]:
+    """{class: run} of the generators given, checked before anything is trained.
+
+    Raises:
+        UserError: not a generator, one of no class here, two of one class, or one that saw held-out patients.
+    """
+    held_out = dataset.subset(dataset.column("split") != "train")
+    given: dict[str, Path] = {}
+    for path in paths:
+        _, info = load_generator(path)
+        if info.label not in target.classes:
+            raise UserError(f"makes {info.label}, which is none of {', '.join(target.classes)}", path=path)
+        if info.label in given:
+            raise UserError(f"is a second generator of {info.label}", path=path, hint="Give one a class.")
+        refuse_seen(info.trained_on_patients, held_out, path)
+        given[info.label] = path
+    return given
+
+
+def _make_synthetic(
+    run: RunFolder, dataset: FundusDataset, divided: FundusDataset, target: Target, arms: list[Arm],
+    given: dict[str, Path], size: int, generator_steps: int | None, seed: int, device: str, quiet: bool,
+) -> dict[str, dict[str, str]]:  # fmt: skip
+    """{arm: {class: dataset folder}} of synthetic images: generators trained where none is given, then sampled."""
+    ratios = {arm.name: arm.ratio for arm in arms if arm.ratio > 0}
+    if not ratios:
+        return {}
+    missing = [name for name in target.classes if name not in given]
+    jobs = [
+        Job(f"generator-{name}", f"{_HERE}:train_generator", {
+            "data": str(dataset.path), "split": str(run.path / "split.csv"), "column": target.column,
+            "classes": list(target.classes), "label": name, "steps": generator_steps, "seed": seed,
+            "out": str(run.path / "generators" / name), "device": device, "quiet": quiet,
+        })
+        for name in missing
+    ]  # fmt: skip
+    trained = run_jobs(jobs, run.path / "jobs", description="generators", quiet=True)
+    runs = {**given, **{name: Path(trained[f"generator-{name}"]["run"]) for name in missing}}
+    counts = np.bincount(target.labels(divided.split("train")), minlength=len(target.classes))
+    made: dict[str, dict[str, str]] = {}
+    for arm, ratio in ratios.items():
+        made[arm] = {}
+        for name, count in zip(target.classes, counts, strict=True):
+            folder = run.path / "synthetic" / f"{name}-x{ratio:g}"
+            if not folder.exists():
+                generate(runs[name], max(1, round(ratio * count)), folder, seed=seed, quiet=quiet)
+            made[arm][name] = str(folder)
+    return made
+
+
+def train_generator(
+    data: str, split: str, column: str, classes: list[str], label: str, steps: int | None, seed: int, out: str, device: str,
+    quiet: bool,
+) -> dict:  # fmt: skip
+    """A job: train a generator of one class on the training patients only."""
+    from ...synth.train import train
+
+    target = Target(column, tuple(classes))
+    dataset = _read_split(data, split, target).split("train")
+    if column != "label":
+        dataset = FundusDataset(dataset.path, dataset.info, dataset.table.assign(label=target.names(dataset)))
+    run = train(dataset, label, steps=steps, seed=seed, out=Path(out), resume=True, device=device, quiet=quiet)
+    return {"run": str(run.path)}
+
+
+def _train_arms(
+    run: RunFolder, dataset: FundusDataset, target: Target, arms: list[Arm], synthetic: dict[str, dict[str, str]],
+    options: TrainingOptions, seeds: range, workers: int, quiet: bool,
+) -> dict[str, list[dict]]:  # fmt: skip
+    """{arm: one job result a seed}. Seeds are the outer loop, so that an interrupted comparison has whole rounds."""
+    jobs = {
+        (arm.name, seed): Job(f"{arm.name.replace(':', '-').replace('+', '-')}-seed{seed}", f"{_HERE}:train_arm", {
+            "data": str(dataset.path), "split": str(run.path / "split.csv"), "column": target.column,
+            "classes": list(target.classes), "synthetic": list(synthetic.get(arm.name, {}).values()),
+            "out": str(run.path / "arms" / arm.name.replace(":", "-") / f"seed{seed}"),
+            "options": {**asdict(options), "augment": arm.augment, "seed": seed},
+        })
+        for seed in seeds
+        for arm in arms
+    }  # fmt: skip
+    results = run_jobs(list(jobs.values()), run.path / "jobs", workers, "trainings", quiet)
+    return {arm.name: [results[jobs[arm.name, seed].name] for seed in seeds] for arm in arms}
+
+
+def train_arm(data: str, split: str, column: str, classes: list[str], synthetic: list[str], out: str, options: dict) -> dict:
+    """A job: one training of one arm, and its predictions for the test patients."""
+    target, chosen = Target(column, tuple(classes)), TrainingOptions(**options)
+    dataset = _read_split(data, split, target)
+    parts = load_parts(dataset, target, chosen.size)
+    # Generated sets name their class in `label`, whatever column the comparison is about.
+    extra = load_synthetic(synthetic, dataset, Target("label", target.classes), chosen.size)
+    train = [parts["train"], *extra]
+    run = RunFolder.open_or_create(out, options, resume=True)
+    fitted = fit(
+        ImageSource.join([part.images for part in train]), np.concatenate([part.labels for part in train]), target.classes,
+        chosen, validation=(parts["val"].images, parts["val"].labels), run=run, resume=True, quiet=True,
+        about=describe(dataset, target),
+    )  # fmt: skip
+    test = parts["test"]
+    probabilities = predict_images(fitted.model, test.images, device=next(fitted.model.parameters()).device)
+    write_predictions(run.path / "predictions.csv", prediction_table(test.dataset, test.labels, probabilities, target.classes))
+    return {"run": str(run.path), "steps": int(fitted.history["step"].max())}
+
+
+def _judge(run: RunFolder, target: Target, arms: list[Arm], results: dict[str, list[dict]], steps: int) -> Comparison:
+    """Every figure, from the predictions on disk."""
+    uneven = {result["steps"] for rows in results.values() for result in rows} - {steps}
+    if uneven:
+        raise JobError(f"arms are not at equal cost: {steps} steps were planned, some took {sorted(uneven)}")
+    predictions = {
+        arm.name: [seed_predictions(*read_predictions(Path(r["run"]) / "predictions.csv")) for r in results[arm.name]]
+        for arm in arms
+    }
+    reference = arms[0].name
+    scores = {name: {m: interval(runs, m) for m in METRICS} for name, runs in predictions.items()}
+    differences = {
+        arm.name: {m: paired_difference(predictions[arm.name], predictions[reference], m) for m in METRICS}
+        for arm in arms[1:]
+    }
+    metric = f"F1 of {target.classes[1]}" if len(target.classes) == 2 else "macro F1"
+    sentences = [verdict(row["f1"], metric, arm, reference) for arm, row in differences.items()]
+    return Comparison(run, target, arms, scores, differences, sentences, steps, predictions)

@@ -1,0 +1,141 @@
+"""The report of `compare-augmentations`: verdict, curves, table, what each arm was shown, and where its networks looked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from ...data.cache import image_cache
+from ...data.dataset import FundusDataset
+from ...runtime.files import read_json, write_json
+from ...runtime.report import Report, new_figure
+from ..augmentation import make_augmentation
+from ..checkpoint import load_classifier
+from ..explain.attribution import grad_cam, overlay
+from ..fitting import TrainingOptions
+from ..images import ImageSource, to_batch
+from .comparison import Comparison
+
+_COLORS = ("#1c2024", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito 2008, told apart by all
+_SHOWN = 8
+
+
+def write_report(
+    comparison: Comparison, dataset: FundusDataset, synthetic: dict[str, dict[str, str]], options: TrainingOptions
+) -> Path:
+    """Write report.html, summary.json and table.csv into the run folder; returns the report's path."""
+    run, target = comparison.run, comparison.target
+    names = " vs ".join(target.classes) if len(target.classes) <= 3 else f"{len(target.classes)} classes"
+    report = Report(f"Does augmentation help? {names}", " ".join(comparison.verdict))
+    _add_figures(report, comparison)
+    report.section("Held-out patients: final table")
+    report.table(comparison.table(), _table_caption(comparison))
+    if comparison.differences:
+        report.table(comparison.difference_table(), "Difference to the first arm, paired by patient and seed. An interval "
+                                                    "that holds 0 is no evidence of a difference.")  # fmt: skip
+    _add_samples(report, comparison, dataset, synthetic, options)
+    _add_maps(report, comparison, dataset, options)
+    _add_method(report, comparison, dataset, options)
+    write_json(run.path / "summary.json", comparison.summary())
+    return report.write(run.path / "report.html")
+
+
+def _table_caption(comparison: Comparison) -> str:
+    any_score = next(iter(comparison.scores.values()))["f1"]
+    what = "of the second class" if len(comparison.target.classes) == 2 else "averaged over the classes"
+    return (
+        f"Mean over {any_score.seeds} seeds with 95 % bootstrap intervals over {any_score.patients} patients and the seeds. "
+        f"F1, recall and AUROC are {what}; macro F1 averages both sides."
+    )
+
+
+def _add_figures(report: Report, comparison: Comparison) -> None:
+    figure, axes = new_figure(9.5, 3.6, columns=2)
+    for arm, color in zip(comparison.arms, _COLORS * 2, strict=False):
+        curves = _histories(comparison, arm.name)
+        for axis, column in zip(axes, ("val_f1", "val_recall"), strict=True):
+            values = np.stack([curve[column].to_numpy(float) for curve in curves])
+            epochs = np.arange(1, values.shape[1] + 1)
+            axis.plot(epochs, values.mean(0), color=color, label=arm.name)
+            axis.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
+    positive = comparison.target.classes[1] if len(comparison.target.classes) == 2 else "all classes (macro)"
+    for axis, name in zip(axes, ("F1", "Recall"), strict=True):
+        axis.set(xlabel="epoch of the real images (equal steps in every arm)", ylabel=f"{name}, {positive}", ylim=(0, 1))
+    axes[0].legend(frameon=False)
+    report.section("F1 and recall as training goes on")
+    report.figure(figure, "Validation patients. Line: mean over seeds; band: smallest to largest seed.")
+
+
+def _histories(comparison: Comparison, arm: str) -> list[pd.DataFrame]:
+    folder = comparison.run.path / "arms" / arm.replace(":", "-")
+    return [pd.read_csv(path / "metrics.csv") for path in sorted(folder.iterdir())]
+
+
+def _add_samples(
+    report: Report, comparison: Comparison, dataset: FundusDataset, synthetic: dict[str, dict[str, str]],
+    options: TrainingOptions,
+) -> None:  # fmt: skip
+    report.section("What each arm was shown")
+    target, train = comparison.target, dataset.split("train")
+    for arm in comparison.arms:
+        images, captions = [], []
+        for label, name in enumerate(target.classes):
+            real = train.subset(target.labels(train) == label)
+            shown = _SHOWN if len(target.classes) == 2 else 4
+            halves = [("real", image_cache(real.subset(range(min(len(real), shown))), options.size))]
+            if arm.name in synthetic:
+                made = FundusDataset.open(synthetic[arm.name][name])
+                pixels = image_cache(made, options.size)[: shown // 2]
+                halves = [("real", halves[0][1][: shown - len(pixels)]), ("synthetic", pixels)]
+            for kind, pixels in halves:
+                batch = make_augmentation(arm.augment)(to_batch(np.array(pixels)), torch.Generator().manual_seed(0))
+                images += list((batch * 255).round().byte().permute(0, 2, 3, 1).numpy())
+                captions += [f"{name}, {kind}"] * len(pixels)
+        report.images(images, captions, columns=_SHOWN, caption=f"Arm {arm.name}", width=112)
+
+
+def _add_maps(report: Report, comparison: Comparison, dataset: FundusDataset, options: TrainingOptions) -> None:
+    test, target = dataset.split("test"), comparison.target
+    labels = target.labels(test)
+    rows = np.concatenate([np.flatnonzero(labels == k)[:4] for k in range(len(target.classes))])[:12]
+    source = ImageSource(image_cache(test, options.size), rows)
+    images = source.take(np.arange(len(rows)))
+    report.section("Where the networks looked (Grad-CAM)")
+    report.images(list(images), [f"{target.classes[labels[r]]}" for r in rows], columns=_SHOWN, width=112,
+                  caption="The test images.")  # fmt: skip
+    for arm in comparison.arms:
+        first = sorted((comparison.run.path / "arms" / arm.name.replace(":", "-")).iterdir())[0]
+        model, _ = load_classifier(first)
+        maps = grad_cam(model, images, labels[rows])
+        scale = float(maps.max()) or 1.0
+        sheet = [overlay(image, heat, scale) for image, heat in zip(images, maps, strict=True)]
+        said = comparison.predictions[arm.name][0].probabilities[rows, labels[rows]]
+        report.images(sheet, [f"{target.classes[labels[r]]}: p = {p:.2f}" for r, p in zip(rows, said, strict=True)],
+                      columns=_SHOWN, width=112,
+                      caption=f"Arm {arm.name}: evidence for the true class, one colour scale for the row "
+                              f"(maximum {scale:.3g}). p is the probability given to the true class.")  # fmt: skip
+
+
+def _add_method(report: Report, comparison: Comparison, dataset: FundusDataset, options: TrainingOptions) -> None:
+    parts = {name: dataset.split(name) for name in ("train", "val", "test")}
+    report.section("How it was done")
+    report.facts({
+        "dataset": f"{dataset.name}, {len(dataset)} images",
+        **{name: f"{len(part)} images of {len(part.patients) or 'unknown'} patients" for name, part in parts.items()},
+        "network": f"{options.backbone}, {options.size} px, {options.optimizer}, {options.schedule} rate from "
+                   f"{options.resolved_learning_rate:g}, batch {options.batch_size}",
+        "cost": f"{comparison.steps} optimiser steps in every arm, last weights kept",
+        "balance": "every batch holds the classes in equal shares, in every arm",
+        "command": " ".join(_command(comparison)),
+    })  # fmt: skip
+    report.text(
+        "No held-out patient was seen by a classifier's training or by a generator: the split is by patient, generators are "
+        "trained inside its training part or refused. Several comparisons were made; intervals are not corrected for that."
+    )
+
+
+def _command(comparison: Comparison) -> list[str]:
+    return read_json(comparison.run.path / "environment.json")["command"]

@@ -1,0 +1,1 @@
+"""Explanations: which pixels a classifier used."""

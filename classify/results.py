@@ -1,0 +1,138 @@
+"""The results of one classifier: metrics.json with intervals, and report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..runtime.files import write_json
+from ..runtime.report import Report, new_figure
+from . import metrics
+from .evidence import Interval, SeedPredictions, interval
+from .prediction_table import seed_predictions
+
+_RESAMPLES = 2000
+
+
+def write_results(
+    folder: Path,
+    tables: Mapping[str, pd.DataFrame],
+    classes: tuple[str, ...],
+    facts: Mapping[str, object],
+    history: pd.DataFrame | None = None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Write metrics.json and report.html.
+
+    Args:
+        tables: {split: predictions, see `prediction_table`}; the last one is the one that the report is about.
+        facts: what the report says of data and model.
+        history: metrics.csv of the training, when there is one.
+
+    Returns:
+        {split: {metric: {"estimate", "low", "high"}}}, as in metrics.json; nan is null there.
+    """
+    runs = {split: seed_predictions(table, classes) for split, table in tables.items()}
+    intervals = {split: _intervals(run, classes) for split, run in runs.items()}
+    plain = {
+        split: {name: {"estimate": i.estimate, "low": i.low, "high": i.high} for name, i in found.items()}
+        for split, found in intervals.items()
+    }
+    write_json(folder / "metrics.json", _without_nan(plain))
+    split = list(tables)[-1]
+    _report(runs[split], intervals, classes, facts, history).write(folder / "report.html")
+    return plain
+
+
+def _intervals(run: SeedPredictions, classes: tuple[str, ...]) -> dict[str, Interval]:
+    names = metrics.summarize(run.true, run.probabilities)
+    return {name: interval([run], name, classes=classes, resamples=_RESAMPLES) for name in names}
+
+
+def _report(
+    run: SeedPredictions,
+    intervals: Mapping[str, Mapping[str, Interval]],
+    classes: tuple[str, ...],
+    facts: Mapping[str, object],
+    history: pd.DataFrame | None,
+) -> Report:
+    split, found = list(intervals.items())[-1]
+    f1 = found["macro_f1"]
+    lead = f"Macro F1 {f1.estimate:.3f}, 95 % interval {f1.low:.3f} to {f1.high:.3f}, {f1.patients} held-out patients."
+    report = Report(f"Classifier: {' vs '.join(classes)}", lead)
+    report.section("What was trained").facts(facts)
+    report.section("Metrics").text(
+        "Estimate, and 95 % percentile interval over resampled patients of one trained model: "
+        "the chance of another training run is not in it."
+    )
+    for name, values in intervals.items():
+        report.table(_interval_table(values), caption=f"{name}: {len(values)} metrics")
+    report.section("Classes").table(metrics.by_class(run.true, run.probabilities, classes), caption=f"split: {split}")
+    report.figure(confusion_figure(run, classes), "Rows: true class. Columns: predicted class.")
+    report.figure(roc_figure(run, classes), "ROC curve of each class against the rest.")
+    if history is not None:
+        report.section("Training").figure(history_figure(history), "Loss, and metrics on the validation images.")
+    return report
+
+
+def confusion_figure(run: SeedPredictions, classes: tuple[str, ...]):
+    """Matplotlib figure: counts, shaded by the share of the true class."""
+    matrix = metrics.confusion_matrix(run.true, run.probabilities.argmax(1), len(classes))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = 2.2 + 0.6 * len(classes)
+    figure, axis = new_figure(side, side)
+    axis.grid(False)
+    axis.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for i, j in np.ndindex(matrix.shape):
+        color = "white" if shares[i, j] > 0.5 else "black"
+        axis.text(j, i, f"{matrix[i, j]:.0f}", ha="center", va="center", color=color)
+    axis.set_xticks(range(len(classes)), classes, rotation=30, ha="right")
+    axis.set_yticks(range(len(classes)), classes)
+    axis.set(xlabel="predicted", ylabel="true")
+    return figure
+
+
+def roc_figure(run: SeedPredictions, classes: tuple[str, ...]):
+    """Matplotlib figure: ROC curves; of two classes only the positive one's."""
+    figure, axis = new_figure(4.6, 4.2)
+    for k in range(1 if len(classes) == 2 else 0, len(classes)):
+        positive, order = run.true == k, np.argsort(-run.probabilities[:, k], kind="stable")
+        if positive.all() or not positive.any():
+            continue
+        hits, misses = np.cumsum(positive[order]), np.cumsum(~positive[order])
+        # Equal scores are one point of the curve, not a staircase in an arbitrary order.
+        last = np.r_[np.diff(run.probabilities[order, k]) != 0, True]
+        axis.plot(np.r_[0, misses[last] / misses[-1]], np.r_[0, hits[last] / hits[-1]], label=classes[k])
+    axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
+    axis.set(xlabel="1 - specificity", ylabel="recall", xlim=(0, 1), ylim=(0, 1.01))
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def history_figure(history: pd.DataFrame):
+    """Matplotlib figure: losses on the left, validation F1, recall and AUROC on the right, by epoch."""
+    figure, (left, right) = new_figure(9, 3.4, columns=2)
+    marker = "o" if len(history) == 1 else None
+    for column, label in (("train_loss", "train"), ("val_log_loss", "validation")):
+        left.plot(history["epoch"], history[column], label=label, marker=marker)
+    for column in ("val_macro_f1", "val_recall", "val_auroc"):
+        label = column.removeprefix("val_").replace("_", " ")
+        right.plot(history["epoch"], history[column], label=label, marker=marker)
+    left.set(xlabel="epoch", ylabel="cross-entropy")
+    right.set(xlabel="epoch", ylim=(0, 1.01))
+    for axis in (left, right):
+        axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _interval_table(intervals: Mapping[str, Interval]) -> pd.DataFrame:
+    rows = [(name.replace("_", " "), i.estimate, i.low, i.high) for name, i in intervals.items()]
+    return pd.DataFrame(rows, columns=["metric", "estimate", "low", "high"])
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,174 @@
+"""Lesions of diabetic retinopathy as vector shapes, by ICDR grade (Wilkinson et al., Ophthalmology 2003).
+
+1: microaneurysms only. 2: also haemorrhages, hard exudates, some cotton-wool spots. 3: many haemorrhages in all four quadrants
+(venous beading is drawn by `vessels`). 4: new vessels at the disc or elsewhere, sometimes a preretinal haemorrhage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .anatomy import Eye
+
+LESION_KINDS = ("microaneurysms", "haemorrhages", "hard_exudates", "cotton_wool_spots", "neovascularisation")
+
+
+@dataclass
+class Lesions:
+    """Outlines, float (n, 2) each in fractions of the field, and centre lines of new vessels."""
+
+    microaneurysms: list[np.ndarray] = field(default_factory=list)
+    haemorrhages: list[np.ndarray] = field(default_factory=list)
+    hard_exudates: list[np.ndarray] = field(default_factory=list)
+    cotton_wool_spots: list[np.ndarray] = field(default_factory=list)
+    neovascularisation: list[np.ndarray] = field(default_factory=list)
+
+
+def sample_lesions(eye: Eye) -> Lesions:
+    """The lesions that the eye's grade calls for, the same at every size."""
+    rng = eye.generator(21)
+    lesions = Lesions()
+    if eye.grade == 0:
+        return lesions
+    spots = {1: (4, 13), 2: (10, 26), 3: (24, 50), 4: (15, 40)}[eye.grade]
+    lesions.microaneurysms = [_blob(_place(eye, rng), rng.uniform(0.0022, 0.0046), rng, 0.12) for _ in range(rng.integers(*spots))]
+    if eye.grade == 1:
+        return lesions
+    lesions.haemorrhages = _haemorrhages(eye, rng)
+    clusters = int(rng.integers(1, 5)) if eye.grade == 2 else int(rng.integers(1, 4))
+    lesions.hard_exudates = [spot for _ in range(clusters) for spot in _exudates(eye, rng)]
+    woolly = {2: (0, 3), 3: (1, 6), 4: (0, 4)}[eye.grade]
+    lesions.cotton_wool_spots = [spot for _ in range(rng.integers(*woolly)) for spot in _cotton_wool(eye, rng)]
+    if eye.grade == 4:
+        lesions.neovascularisation = _new_vessels(eye, rng)
+        if rng.random() < 0.6:
+            lesions.haemorrhages.append(_preretinal(eye, rng))
+    return lesions
+
+
+def _free(eye: Eye, point: np.ndarray, clear: float = 0.0) -> bool:
+    return bool(
+        np.hypot(*(point - eye.disc)) > 1.35 * eye.disc_radius + clear
+        and np.hypot(*(point - eye.fovea)) > eye.fovea_radius + clear
+        and np.hypot(*point) < 0.46 - clear
+    )
+
+
+def _place(eye: Eye, rng: np.random.Generator, clear: float = 0.0, spread: float = 0.17) -> np.ndarray:
+    """A place in the posterior pole, off disc and fovea and well within the field."""
+    point = eye.fovea
+    while not _free(eye, point, clear):
+        point = 0.7 * eye.fovea + 0.3 * eye.disc + rng.normal(0, spread, 2)
+    return point
+
+
+def _place_in_quadrant(eye: Eye, rng: np.random.Generator, quadrant: int, clear: float) -> np.ndarray:
+    """A place in one of the four quadrants about the middle between disc and fovea."""
+    middle = 0.5 * (eye.disc + eye.fovea)
+    signs = np.array([1 if quadrant % 2 else -1, 1 if quadrant // 2 else -1])
+    while True:
+        point = middle + signs * np.abs(rng.normal([0.14, 0.17], [0.12, 0.09]))
+        if _free(eye, point, clear):
+            return point
+
+
+def _blob(centre: np.ndarray, radius: float, rng: np.random.Generator, roughness: float, stretch: float = 1.0) -> np.ndarray:
+    """A closed irregular outline about `centre`."""
+    angle = np.linspace(0, 2 * np.pi, 18, endpoint=False)
+    wobble = sum(rng.normal(0, roughness / k) * np.sin(k * angle + rng.uniform(0, 6.28)) for k in (2, 3, 5))
+    out = radius * np.clip(1 + wobble, 0.4, 1.8)
+    shape = np.stack([np.cos(angle) * out * stretch, np.sin(angle) * out / stretch], axis=1)
+    return centre + shape @ _rotation(rng.uniform(0, np.pi))
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+
+
+def _fibre_direction(eye: Eye, point: np.ndarray) -> float:
+    """Direction of the nerve fibres at a place: away from the disc, bent around the fovea."""
+    away = point - eye.disc
+    from_fovea = point - eye.fovea
+    bent = away / np.hypot(*away) - 0.5 * from_fovea / (np.hypot(*from_fovea) + 0.05)
+    return float(np.arctan2(bent[1], bent[0]))
+
+
+def _flame(eye: Eye, centre: np.ndarray, length: float, rng: np.random.Generator) -> list[np.ndarray]:
+    """A flame haemorrhage: frayed splinters along the nerve fibres."""
+    along = np.linspace(-1, 1, 12)
+    turn = _rotation(_fibre_direction(eye, centre))
+    splinters = []
+    for _ in range(int(rng.integers(4, 8))):
+        half = length * rng.uniform(0.35, 1.0) / 2
+        width = length * rng.uniform(0.05, 0.11) * (1 - along**2) ** 0.7
+        offset = np.array([rng.normal(0, 0.16 * length), rng.normal(0, 0.075 * length)])
+        bow = 0.08 * length * along**2
+        upper, lower = np.stack([along * half, bow - width], 1), np.stack([along * half, bow + width], 1)[::-1]
+        splinters.append(centre + (np.concatenate([upper, lower]) + offset) @ turn)
+    return splinters
+
+
+def _haemorrhages(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
+    if eye.grade == 3:
+        places = [_place_in_quadrant(eye, rng, q, 0.01) for q in range(4) for _ in range(rng.integers(6, 13))]
+    else:
+        places = [_place(eye, rng, 0.01) for _ in range(rng.integers(3, 13) + (6 if eye.grade == 4 else 0))]
+    shapes = []
+    for place in places:
+        if rng.random() < 0.28:
+            shapes += _flame(eye, place, rng.uniform(0.022, 0.055), rng)
+        else:
+            radius = 0.0045 * np.exp(abs(rng.normal(0, 0.55)))
+            shapes.append(_blob(place, min(radius, 0.02), rng, 0.30, rng.uniform(1.0, 1.25)))
+    return shapes
+
+
+def _exudates(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
+    """A cluster of small crisp deposits, some of them in a ring around a leaking point (circinate)."""
+    centre = _place(eye, rng, 0.03, 0.13)
+    count = int(rng.integers(8, 36))
+    if rng.random() < 0.4:
+        angle = rng.normal(rng.uniform(0, 6.28), 1.3, count)
+        offset = np.stack([np.cos(angle), np.sin(angle)], 1) * rng.normal(rng.uniform(0.025, 0.05), 0.005, count)[:, None]
+    else:
+        offset = rng.standard_t(3, (count, 2)) * rng.uniform(0.009, 0.022) * rng.uniform(0.6, 1.4, 2)
+    radius = 0.0024 * np.exp(rng.normal(0, 0.5, count))
+    places = centre + offset
+    return [_blob(p, min(r, 0.009), rng, 0.3, 1.15) for p, r in zip(places, radius, strict=True) if _free(eye, p, -0.01)]
+
+
+def _cotton_wool(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
+    """An infarct of the nerve fibre layer: a few overlapping puffs across the fibres."""
+    centre = _place(eye, rng, 0.03, 0.19)
+    across = _fibre_direction(eye, centre) + np.pi / 2
+    radius = rng.uniform(0.009, 0.017)
+    offset = rng.normal(0, 0.8 * radius, int(rng.integers(2, 5)))
+    direction = np.array([np.cos(across), np.sin(across)])
+    return [_blob(centre + o * direction + rng.normal(0, 0.2 * radius, 2), radius * rng.uniform(0.6, 1), rng, 0.3) for o in offset]
+
+
+def _new_vessels(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
+    """Nets of fine looping vessels on the disc, elsewhere, or both."""
+    at_disc = rng.random() < 0.6
+    elsewhere = int(rng.integers(0, 3)) if at_disc else int(rng.integers(1, 4))
+    nets = [eye.disc + rng.normal(0, 0.4 * eye.disc_radius, 2)] * at_disc + [_place(eye, rng, 0.06, 0.22) for _ in range(elsewhere)]
+    lines = []
+    for centre in nets:
+        main = rng.uniform(0, 2 * np.pi)
+        for _ in range(int(rng.integers(9, 18))):
+            steps = int(rng.integers(14, 34))
+            heading = main + rng.normal(0, 1.1) + np.cumsum(rng.normal(0.05 * rng.choice([-1, 1]), 0.33, steps))
+            path = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], 1) * 0.0034, axis=0)
+            lines.append(centre + rng.normal(0, 0.006, 2) + path)
+    return [line for line in lines if np.hypot(*line.T).max() < 0.47]
+
+
+def _preretinal(eye: Eye, rng: np.random.Generator) -> np.ndarray:
+    """Blood in front of the retina settles: a boat with a level top."""
+    width, depth = rng.uniform(0.05, 0.10), rng.uniform(0.03, 0.07)
+    angle = np.linspace(0, np.pi, 24)
+    boat = np.stack([np.cos(angle) * width, np.sin(angle) ** 0.8 * depth], axis=1)
+    centre = _place(eye, rng, 0.08, 0.2)
+    return centre + boat

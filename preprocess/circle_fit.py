@@ -1,0 +1,107 @@
+"""A circle through edge points of which many are wrong: random consensus, then a robust geometric fit."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+_HYPOTHESES = 300
+_SCORED_POINTS = 250
+_ANGLES = 180
+
+
+class Circle(NamedTuple):
+    """Centre and radius, in the unit of the points it was fitted to."""
+
+    x: float
+    y: float
+    radius: float
+
+
+def consensus_circle(
+    points: np.ndarray, radius_range: tuple[float, float], tolerance: float, seed: int = 0
+) -> Circle | None:
+    """The circle that the longest arc of edge points agrees with (RANSAC; Fischler and Bolles 1981).
+
+    Agreement is counted in arc length, not in points, so that a dense straight cut does not outvote a sparse arc.
+
+    Args:
+        points: float (n, 2), x and y.
+        radius_range: smallest and largest radius that is considered.
+        tolerance: how far from the circle a point may lie, as a share of the radius.
+        seed: of the random triples; the same points always give the same circle.
+
+    Returns:
+        None when no triple of points gives a circle in the range.
+    """
+    if len(points) < 3:
+        return None
+    random = np.random.default_rng(seed)
+    triples = points[random.integers(0, len(points), (_HYPOTHESES, 3))]
+    circles = _through_three(triples)
+    circles = circles[(circles[:, 2] > radius_range[0]) & (circles[:, 2] < radius_range[1])]
+    if len(circles) == 0:
+        return None
+    scored = points[random.permutation(len(points))[:_SCORED_POINTS]]
+    return Circle(*circles[np.argmax(_supported_arc(circles, scored, tolerance))].tolist())
+
+
+def refine_circle(
+    circle: Circle, points: np.ndarray, weights: np.ndarray, center: tuple[float, float], center_spread: float
+) -> Circle:
+    """Geometric least squares with Tukey's biweight, started from `circle` (Gauss-Newton, at most 12 steps).
+
+    A short arc does not fix its own circle, so the centre is also drawn, weakly, to `center`: one observation with the
+    standard deviation `center_spread` against one of half a unit for every point. On a long arc this is nothing.
+
+    Args:
+        points: float (n, 2). weights: float (n,), 0 for points to leave out.
+    """
+    x, y, radius = circle
+    prior = np.diag([0.25 / center_spread**2] * 2 + [0.0])
+    for _ in range(12):
+        dx, dy = points[:, 0] - x, points[:, 1] - y
+        distance = np.maximum(np.hypot(dx, dy), 1e-9)
+        residual = distance - radius
+        robust = weights * _tukey(residual, weights)
+        jacobian = np.stack([-dx / distance, -dy / distance, -np.ones_like(dx)], 1)
+        normal = jacobian.T @ (jacobian * robust[:, None]) + prior
+        gradient = jacobian.T @ (robust * residual) + prior @ np.array([x - center[0], y - center[1], 0.0])
+        step = np.linalg.solve(normal + 1e-9 * np.eye(3), -gradient)
+        x, y, radius = x + step[0], y + step[1], radius + step[2]
+        if np.abs(step).max() < 1e-3:
+            break
+    return Circle(float(x), float(y), float(radius))
+
+
+def _through_three(triples: np.ndarray) -> np.ndarray:
+    """(n, 3, 2) points -> (m, 3) circles; collinear triples are left out."""
+    origin = triples[:, 0]
+    b, c = triples[:, 1] - origin, triples[:, 2] - origin
+    determinant = 2 * (b[:, 0] * c[:, 1] - b[:, 1] * c[:, 0])
+    proper = np.abs(determinant) > 1e-6
+    origin, b, c, determinant = origin[proper], b[proper], c[proper], determinant[proper]
+    b2, c2 = (b**2).sum(1), (c**2).sum(1)
+    x = (c[:, 1] * b2 - b[:, 1] * c2) / determinant
+    y = (b[:, 0] * c2 - c[:, 0] * b2) / determinant
+    return np.stack([x + origin[:, 0], y + origin[:, 1], np.hypot(x, y)], 1)
+
+
+def _supported_arc(circles: np.ndarray, points: np.ndarray, tolerance: float) -> np.ndarray:
+    """Arc length of each circle that has a point within the tolerance, (n,)."""
+    dx = points[None, :, 0] - circles[:, None, 0]
+    dy = points[None, :, 1] - circles[:, None, 1]
+    near = np.abs(np.hypot(dx, dy) - circles[:, None, 2]) < np.maximum(tolerance * circles[:, None, 2], 1.0)
+    bins = ((np.arctan2(dy, dx) + np.pi) * (_ANGLES / (2 * np.pi))).astype(int) % _ANGLES
+    hit = np.zeros((len(circles), _ANGLES), bool)
+    rows = np.broadcast_to(np.arange(len(circles))[:, None], near.shape)
+    hit[rows[near], bins[near]] = True
+    return hit.sum(1) * circles[:, 2]
+
+
+def _tukey(residual: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Biweight with a scale from the median absolute residual of the points that count."""
+    counted = np.abs(residual[weights > 0])
+    scale = max(1.4826 * float(np.median(counted)) if counted.size else 1.0, 0.25)
+    return np.square(np.clip(1 - np.square(residual / (4.685 * scale)), 0, None))

@@ -1,0 +1,107 @@
+"""Differentiable augmentation of everything a discriminator sees (Zhao, Liu, Lin, Zhu and Han 2020, "DiffAugment").
+
+Real and generated images are augmented alike and gradients flow through, so a discriminator with few real images cannot
+learn them by heart and the augmentation does not leak into the samples. Each function takes and returns float images
+(B, C, H, W) in -1..1 and draws its random numbers from PyTorch's global generator, one draw an image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..runtime.errors import UserError
+
+_SHIFT = 1 / 8
+_HOLE = 1 / 2
+
+
+def augment(images: Tensor, policy: Sequence[str]) -> Tensor:
+    """Apply the parts of `policy` (names of POLICY_PARTS) one after another; an empty policy returns the images."""
+    for part in policy:
+        images = POLICY_PARTS[part](images)
+    return images
+
+
+def translate(images: Tensor) -> Tensor:
+    """Shift each image by up to an eighth of its size in each direction; what comes in is zero."""
+    count, _, height, width = images.shape
+    down = _random_integers(count, round(height * _SHIFT), images.device)
+    right = _random_integers(count, round(width * _SHIFT), images.device)
+    return shift(images, down, right)
+
+
+def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    """Shift image b by down[b] and right[b] pixels (int64, negative is up and left), filling with zeros."""
+    count, _, height, width = images.shape
+    rows = torch.arange(height, device=images.device) - down[:, None]
+    columns = torch.arange(width, device=images.device) - right[:, None]
+    inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
+    index = (rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]).view(count, 1, -1)
+    moved = images.flatten(2).gather(2, index.expand(-1, images.shape[1], -1)).view_as(images)
+    return moved * inside[:, None]
+
+
+def cutout(images: Tensor) -> Tensor:
+    """Zero one square of half the image's size, centred anywhere in the image (so it may be partly outside)."""
+    count, _, height, width = images.shape
+    rows = _in_hole(count, height, images.device)
+    columns = _in_hole(count, width, images.device)
+    return images * ~(rows[:, :, None] & columns[:, None, :])[:, None]
+
+
+def mild_color(images: Tensor) -> Tensor:
+    """Change brightness by up to 0.2 of the range -1..1 and saturation by up to half; hue stays."""
+    brightness = 0.4 * (_random_like(images) - 0.5)
+    saturation = 0.5 + _random_like(images)
+    grey = images.mean(1, keepdim=True)
+    return (images - grey) * saturation + grey + brightness
+
+
+POLICY_PARTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "color": mild_color,
+    "translation": translate,
+    "cutout": cutout,
+}
+
+# Anaemia shows as a pale fundus: there the colour is the label, and a discriminator must see it as it is.
+_COLOR_IS_THE_LABEL = {"anemic", "anemia"}
+
+
+def choose_policy(name: str, classes: Iterable[str]) -> tuple[str, ...]:
+    """The policy called `name` for a dataset with these classes.
+
+    Args:
+        name: "auto" (all parts; without colour where the colour is the label), "none", or parts of POLICY_PARTS joined
+            by commas.
+
+    Raises:
+        UserError: an unknown part.
+    """
+    if name == "none":
+        return ()
+    if name == "auto":
+        color = _COLOR_IS_THE_LABEL.isdisjoint(classes)
+        return tuple(part for part in POLICY_PARTS if color or part != "color")
+    parts, known = tuple(part.strip() for part in name.split(",")), ", ".join(POLICY_PARTS)
+    for part in parts:
+        if part not in POLICY_PARTS:
+            raise UserError(f"augmentation {part!r} is not known", hint=f"Use auto, none or {known}.")
+    return parts
+
+
+def _random_integers(count: int, most: int, device: torch.device) -> Tensor:
+    return torch.randint(-most, most + 1, (count,), device=device)
+
+
+def _random_like(images: Tensor) -> Tensor:
+    return torch.rand(len(images), 1, 1, 1, device=images.device)
+
+
+def _in_hole(count: int, length: int, device: torch.device) -> Tensor:
+    hole = int(length * _HOLE)
+    start = torch.randint(0, length + 1 - hole % 2, (count, 1), device=device) - hole // 2
+    position = torch.arange(length, device=device)
+    return (position >= start) & (position < start + hole)

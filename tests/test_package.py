@@ -1,0 +1,64 @@
+"""The package as a whole: what is installed, which way imports point, and that help never waits for torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("runtime", "data", "preprocess", "synth", "classify", "cli")
+HELPS = [
+    ("preprocess", []), ("preprocess", ["demo"]), ("preprocess", ["run"]), ("preprocess", ["split"]),
+    ("synth", []), ("synth", ["train"]), ("synth", ["generate"]),
+    ("classify", []), ("classify", ["train"]), ("classify", ["evaluate"]), ("classify", ["predict"]),
+    ("classify", ["explain"]), ("classify", ["compare-augmentations"]),
+]  # fmt: skip
+
+
+def sources() -> list[Path]:
+    return [p for room in ROOMS for p in ([ROOT / f"{room}.py"] if room == "cli" else (ROOT / room).rglob("*.py"))]
+
+
+def test_every_package_is_installed():
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {p.parent.relative_to(ROOT) for p in ROOT.rglob("__init__.py") if not {"build", ".venv"} & set(p.parts)}
+    assert sorted(listed) == sorted(".".join(("fundus_synth", *folder.parts)) for folder in folders)
+
+
+def test_imports_point_one_way():
+    wrong = []
+    for path in sources():
+        below = path.relative_to(ROOT)
+        room = below.parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or node.level == 0:
+                continue
+            parts = (*below.parts[: len(below.parts) - node.level], *(node.module or "").split("."))
+            if parts[0] in ROOMS and ROOMS.index(parts[0]) > ROOMS.index(room):
+                wrong.append(f"{below} imports {'.'.join(parts)}")
+    assert wrong == []
+
+
+@pytest.mark.parametrize("room", ["data", "preprocess"])
+def test_lower_rooms_do_without_torch(room):
+    for path in (ROOT / room).rglob("*.py"):
+        assert "import torch" not in path.read_text("utf-8"), path
+
+
+@pytest.mark.parametrize(("app", "words"), HELPS, ids=lambda v: " ".join(v) if isinstance(v, list) else v)
+def test_help_does_not_import_what_is_slow(app, words):
+    code = (
+        f"import sys; sys.argv = ['x', *{words!r}, '--help']; from fundus_synth import cli\n"
+        f"try: cli.{app}_main()\n"
+        "except SystemExit as stop: assert not stop.code, stop.code\n"
+        "slow = {'torch', 'timm', 'captum', 'numpy', 'pandas', 'cv2', 'matplotlib', 'sklearn'} & set(sys.modules)\n"
+        "assert not slow, slow"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout and "--help" in done.stdout
