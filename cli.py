@@ -46,7 +46,7 @@ Backbone = Annotated[str, typer.Option(help="simple_cnn (study E) or any timm na
 def demo(
     out: Annotated[Path, typer.Argument(help="Dataset folder to make.")],
     images_per_class: Annotated[int, typer.Option(min=1, help="Images of each class; two eyes a patient.")] = 40,
-    size: Annotated[int, typer.Option(min=64, max=2048, help="Width and height of the camera frame, pixels.")] = 512,
+    size: Annotated[int, typer.Option(min=64, max=2048, help="Height of the camera frame, pixels.")] = 512,
     seed: Seed = 0, workers: Workers = None, quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Make simulated eyes (phantoms) as camera frames, with labels and a mask of every structure."""

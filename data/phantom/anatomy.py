@@ -1,8 +1,8 @@
 """What one simulated eye is: its side, its landmarks, its colour and its disease, as plain numbers.
 
-Lengths are fractions of the diameter of a 45-degree field of view; positions are measured from the centre of that field,
-x to the right and y downwards as in the photograph. Proportions follow textbook averages: a disc of 1.5-1.9 mm on a field of about
-13.5 mm, the fovea 2.5 disc diameters temporal of the disc and a little below it.
+Lengths are fractions of the diameter of a 45-degree field of view; positions are measured from the centre of that
+field, x to the right and y downwards as in the photograph. Proportions follow textbook averages: a disc of 1.5-1.9 mm
+on a field of about 13.5 mm, the fovea 2.5 disc diameters temporal of the disc and a little below it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def sample_eye(
         grade=grade,
         hemoglobin=float(hemoglobin),
         pigmentation=float(rng.beta(2.0, 2.0)),
-        redness=float(rng.normal(0, 0.07)),
+        redness=float(np.clip(rng.normal(0, 0.07), -0.13, 0.13)),
         lens_yellowing=float(np.clip(0.5 * aged + rng.normal(0.1, 0.15), 0, 1)),
         haze=float(np.clip(rng.gamma(1.2, 0.07) + 0.12 * aged**2, 0, 0.6)),
         tessellation=float(rng.beta(0.9, 2.2)),

@@ -1,8 +1,9 @@
 """The retina without disc, vessels and lesions, as the logarithm of its colour (natural log of display values 0..255).
 
-Light that comes back from the fundus has been through layers that each absorb a share of it (Beer-Lambert; Preece and Claridge,
-"Monte Carlo modelling of the spectral reflectance of the human eye", 2002), so layers add up in the logarithm. The mean colour and
-how it varies between people follow the spread of the central colour of public collections of normal eyes.
+Light that comes back from the fundus has been through layers that each absorb a share of it (Beer-Lambert; Preece and
+Claridge, "Monte Carlo modelling of the spectral reflectance of the human eye", 2002), so layers add up in the
+logarithm. The mean colour and its spread, with those of `camera`, are set so that the median colour of the central
+field is distributed about as in a public collection of normal eyes (ODIR-5K; median red 157, green 88, blue 45 of 255).
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ NORMAL_HEMOGLOBIN = 14.0
 MEAN_LOG_COLOR = np.array([5.20, 4.80, 4.60], np.float32)
 _PIGMENT = np.array([0.62, 0.95, 0.95], np.float32)
 _REDNESS = np.array([0.73, -0.67, 0.11], np.float32)
-_LENS = np.array([0.0, 0.10, 0.75], np.float32)
-_BLOOD = np.array([0.10, 0.48, 0.42], np.float32)
+_LENS = np.array([0.03, 0.17, 0.75], np.float32)
+_BLOOD = np.array([0.20, 0.45, 0.46], np.float32)
 
 
 @lru_cache(maxsize=4)
@@ -32,7 +33,7 @@ def field_grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def smooth_field(rng: np.random.Generator, cells: int, size: int) -> np.ndarray:
-    """Noise of unit variance with about `cells` features across, the same pattern at every size; float32 (size, size)."""
+    """Noise of about unit variance with `cells` features across, alike at every size; float32 (size, size)."""
     coarse = rng.standard_normal((cells, cells), dtype=np.float32)
     return cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC if size > cells else cv2.INTER_AREA)
 
@@ -43,7 +44,7 @@ def blood_share(eye: Eye) -> float:
 
 
 def background_log_color(eye: Eye) -> np.ndarray:
-    """Log colour of the bare retina, float32 (DETAIL, DETAIL, 3). Paler (higher green and blue) the lower the haemoglobin."""
+    """Log colour of the bare retina, float32 (DETAIL, DETAIL, 3); the lower the haemoglobin, the paler."""
     rng = eye.generator(1)
     x, y = field_grid(DETAIL)
     base = (
@@ -64,27 +65,27 @@ def background_log_color(eye: Eye) -> np.ndarray:
 
 def _mottling(eye: Eye, rng: np.random.Generator) -> np.ndarray:
     """Patches of pigment and of choroidal blood, each with its own colour."""
-    pigment = 0.055 * smooth_field(rng, 5, DETAIL) + 0.030 * smooth_field(rng, 13, DETAIL) + 0.018 * smooth_field(rng, 40, DETAIL)
-    blood = 0.040 * smooth_field(rng, 4, DETAIL) + 0.018 * smooth_field(rng, 24, DETAIL)
+    pigment = sum(amount * smooth_field(rng, cells, DETAIL) for amount, cells in ((0.055, 5), (0.030, 13), (0.018, 40)))
+    blood = sum(amount * smooth_field(rng, cells, DETAIL) for amount, cells in ((0.040, 4), (0.018, 24)))
     strength = 0.6 + 0.8 * eye.pigmentation
     return (strength * pigment)[..., None] * _PIGMENT + blood[..., None] * np.array([0.3, -1.0, -0.8], np.float32)
 
 
 def _choroid(eye: Eye, rng: np.random.Generator, away: np.ndarray) -> np.ndarray:
-    """Choroidal vessels seen through a thin pigment layer (tessellation): a red mesh, drawn out away from the posterior pole."""
+    """Choroidal vessels seen through a thin pigment layer (tessellation): a red mesh, drawn out away from the pole."""
     x, y = field_grid(DETAIL)
     pole_x, pole_y = 0.5 * (eye.disc + eye.fovea)
-    bent = 0.35 * smooth_field(rng, 7, DETAIL) + 0.16 * smooth_field(rng, 20, DETAIL)
+    bent = 0.5 * smooth_field(rng, 7, DETAIL) + 0.10 * smooth_field(rng, 20, DETAIL)
     far = cv2.magnitude(x - np.float32(pole_x), y - np.float32(pole_y))
     turns = (np.arctan2(y - pole_y, x - pole_x) + bent * (0.2 + far)) / (2 * np.pi) % 1.0
     strip = cv2.resize(rng.standard_normal((26, 84), dtype=np.float32), (672, 208), interpolation=cv2.INTER_CUBIC)
-    wave = cv2.remap(
-        strip, (turns * 670).astype(np.float32), (far + 0.03 * bent) * 208, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-    )
-    mesh = np.exp(-np.square((wave + 0.5 * smooth_field(rng, 40, DETAIL)) / 0.42)) - 0.4
+    columns, rows = (turns * 670).astype(np.float32), (far + 0.03 * bent) * 208
+    wave = cv2.remap(strip, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    mesh = np.exp(-np.square((wave + 0.5 * smooth_field(rng, 40, DETAIL)) / 0.55)) - 0.45
+    mesh = cv2.GaussianBlur(mesh, (0, 0), 1.1)
     patchy = np.clip(0.35 + 0.6 * smooth_field(rng, 4, DETAIL) + 0.7 * (far - 0.15) + 0.5 * y, 0, 1.2)
     shown = eye.tessellation * patchy * (1 - 0.9 * np.exp(-np.square(away / 0.15)))
-    return (shown * mesh)[..., None] * np.array([-0.03, -0.30, -0.20], np.float32)
+    return (shown * mesh)[..., None] * np.array([-0.02, -0.20, -0.13], np.float32)
 
 
 def _macula(eye: Eye, away: np.ndarray) -> np.ndarray:
@@ -111,5 +112,5 @@ def _nerve_fibres(eye: Eye, rng: np.random.Generator, x: np.ndarray, y: np.ndarr
     streaks = cv2.remap(strip, columns, (far * 48).astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
     poles = 0.25 + np.square(np.sin(angle))
     shown = eye.nerve_fibre_sheen * poles * np.exp(-np.square((far - eye.disc_radius) / 0.17))
-    halo = 0.10 * np.exp(-np.maximum(far - eye.disc_radius, 0) / 0.06) + 0.13 * np.exp(-np.square(far / 0.27))
+    halo = 0.10 * np.exp(-np.maximum(far - eye.disc_radius, 0) / 0.06) + 0.19 * np.exp(-np.square(far / 0.27))
     return (shown * (0.10 + 0.075 * streaks) + halo)[..., None] * np.array([0.55, 1.0, 1.0], np.float32)

@@ -18,8 +18,12 @@ _DEVICES = "abcdef"
 
 @dataclass(frozen=True)
 class Camera:
-    """One camera and one exposure. `fov_radius`, `offset_x`, `offset_y` are fractions of the frame's width; `cast` is added to
-    the log colour of red, green and blue; `blur` is a fraction of the field's diameter; `noise` is in grey levels."""
+    """One camera and one exposure.
+
+    `aspect` is the frame's width over its height; `fov_radius`, `offset_x`, `offset_y` are fractions of the width;
+    `cast` is added to the log colour of red, green and blue; `blur` is a fraction of the field's diameter; `noise` is
+    in grey levels; `notch_angle` and `flare_angle` are in radians, clockwise from the right; the rest runs from 0 to 1.
+    """
 
     name: str = "phantom-standard"
     seed: int = 0
@@ -61,8 +65,11 @@ class Camera:
 
 
 def sample_camera(rng: np.random.Generator) -> Camera:
-    """One of six simulated devices in one exposure, in a camera frame: a circle of radius 0.40..0.49 of the frame's height,
-    a little off centre, or a larger one cut at top and bottom; a notch on some."""
+    """One of six simulated devices in one exposure.
+
+    The field is a circle of radius 0.40..0.49 of the frame's height, a little off centre, or a larger one (up to 0.58)
+    cut at top and bottom; some devices have a notch.
+    """
     device = int(rng.integers(len(_DEVICES)))
     return Camera(name=f"phantom-camera-{_DEVICES[device]}").next_exposure(rng)
 
@@ -70,8 +77,10 @@ def sample_camera(rng: np.random.Generator) -> Camera:
 def _exposure(name: str, rng: np.random.Generator) -> dict[str, object]:
     """What changes from one photograph of a device to the next, given the device's habits."""
     habits = np.random.default_rng([7919, _DEVICES.index(name[-1])])
-    cast = habits.normal(0, 0.45) * _YELLOW_BLUE + habits.normal(0, 0.03) * _RED_GREEN
-    cast = cast + rng.normal(0, 0.45) * _YELLOW_BLUE + np.clip(rng.normal(0, 0.26), -0.7, 0.32) * _EXPOSURE + rng.normal(0, 0.035) * _RED_GREEN
+    blue = np.clip(habits.normal(0, 0.45) + rng.normal(0, 0.45), -1.3, 0.5)
+    green = habits.normal(0, 0.03) + rng.normal(0, 0.035)
+    bright = np.clip(rng.normal(0, 0.26) - 0.2 * blue, -0.7, 0.32)
+    cast = blue * _YELLOW_BLUE + bright * _EXPOSURE + green * _RED_GREEN
     aspect = float(habits.choice([1.0, 1.25, 1.333, 1.5]))
     cut = habits.random() < 0.4 and aspect > 1.0
     radius = float((habits.uniform(0.52, 0.58) if cut else habits.uniform(0.40, 0.485)) / aspect)
@@ -86,8 +95,8 @@ def _exposure(name: str, rng: np.random.Generator) -> dict[str, object]:
         "notch_angle": float(habits.choice([-1, 1]) * habits.uniform(0.45, 0.8)),
         "cast": tuple(float(c) for c in cast),
         "vignette": float(np.clip(rng.normal(0.30, 0.14), 0.02, 0.7)),
-        "tilt_x": float(rng.normal(0, 0.16)),
-        "tilt_y": float(rng.normal(0, 0.16)),
+        "tilt_x": float(rng.normal(0, 0.22)),
+        "tilt_y": float(rng.normal(0, 0.22)),
         "flare": float(rng.beta(1.2, 1.8)) if rng.random() < 0.30 else 0.0,
         "flare_angle": float(rng.uniform(0, 2 * np.pi)),
         "flare_color": (170 + 70 * warm, 190 + 15 * warm, 165 - 60 * warm),
@@ -99,7 +108,7 @@ def _exposure(name: str, rng: np.random.Generator) -> dict[str, object]:
 
 
 def illumination(camera: Camera, size: int) -> np.ndarray:
-    """What lamp and lens add to the log colour, float32 (size, size, 3): cast, fall-off to the rim, a gradient across."""
+    """What lamp and lens add to the log colour, float32 (size, size, 3): cast, fall-off to the rim, a slope."""
     x, y = field_grid(size)
     fall = -camera.vignette * np.square((x * x + y * y) * 4)
     fall -= 0.35 * camera.vignette * (x * x + y * y) * 4
@@ -108,10 +117,16 @@ def illumination(camera: Camera, size: int) -> np.ndarray:
     return (light + np.array(camera.cast)).astype(np.float32)
 
 
-def veil(camera: Camera, haze: float, color: np.ndarray, size: int) -> np.ndarray:
-    """Stray light as a layer over the image: colour times cover (3 channels), cover 0..1 (fourth); float32 (size, size, 4).
+def exposed(log: np.ndarray) -> np.ndarray:
+    """Automatic exposure: a log colour map darkened until the mean of its brightest channel is at most 213 of 255."""
+    return log - max(0.0, float(log.mean(axis=(0, 1)).max()) - np.float32(np.log(213.0)))
 
-    `haze` is scattered evenly by a cloudy lens in the image's mean `color`; a flare enters at the rim of the pupil.
+
+def veil(camera: Camera, haze: float, color: np.ndarray, size: int) -> np.ndarray:
+    """Stray light as a layer over the image: colour times cover (3 channels) and cover 0..1, float32 (size, size, 4).
+
+    `haze` is scattered by a cloudy lens in the image's mean `color` (3,); a flare enters past the rim of the pupil; the
+    lens of the camera may leave a bluish reflection (ghost) near the middle.
     """
     x, y = field_grid(size)
     rng = np.random.default_rng([camera.seed, 1])
@@ -139,14 +154,23 @@ def _ghost(rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray
     return np.exp(-((np.hypot(x - left, (y - top) * rng.uniform(0.6, 1.1)) / radius) ** 2))
 
 
+def sensor_noise(camera: Camera, size: int) -> np.ndarray:
+    """Noise in grey levels, float32 (size, size, 3): in the brightness, and coarser in the colour as JPEG leaves it."""
+    rng = np.random.default_rng([camera.seed, 3])
+    color = rng.standard_normal((size // 2, size // 2, 3), dtype=np.float32)
+    color = cv2.resize(color, (size, size), interpolation=cv2.INTER_LINEAR)
+    brightness = rng.standard_normal((size, size), dtype=np.float32)
+    return camera.noise * (0.9 * cv2.merge([brightness] * 3) + 0.7 * color)
+
+
 def field_mask(camera: Camera, size: int) -> np.ndarray:
-    """The lit field on a square canvas over it, uint8 0..255 (size, size), its edge anti-aliased; a notch stands out."""
-    drawn = np.zeros((2 * size, 2 * size), np.uint8)
-    centre = (int((size - 0.5) * 16), int((size - 0.5) * 16))
-    cv2.circle(drawn, centre, int((size - 0.5) * 16), 255, -1, cv2.LINE_8, 4)
+    """The lit field on a square canvas over it, uint8 0..255 (size, size), anti-aliased; a notch stands out of it."""
+    far = cv2.magnitude(*field_grid(size))
+    mask = (np.clip((0.5 - far) * size + 0.5, 0, 1) * 255).astype(np.uint8)
     if camera.notch:
         out = np.array([np.cos(camera.notch_angle), np.sin(camera.notch_angle)])
         across = np.array([-out[1], out[0]])
-        corners = [0.49 * out - 0.028 * across, 0.49 * out + 0.028 * across, 0.522 * out + 0.012 * across, 0.522 * out - 0.012 * across]
-        cv2.fillConvexPoly(drawn, np.round((np.array(corners) + 0.5) * 2 * size * 16).astype(np.int32), 255, cv2.LINE_8, 4)
-    return cv2.resize(drawn, (size, size), interpolation=cv2.INTER_AREA)
+        corners = [u * out + v * across for u, v in ((0.49, -0.028), (0.49, 0.028), (0.522, 0.012), (0.522, -0.012))]
+        fixed = np.round(((np.array(corners) + 0.5) * size - 0.5) * 16).astype(np.int32)
+        cv2.fillConvexPoly(mask, fixed, 255, cv2.LINE_AA, 4)
+    return mask

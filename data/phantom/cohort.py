@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -14,8 +15,10 @@ import numpy as np
 
 from ...runtime.errors import UserError
 from ...runtime.progress import Progress
+from ...version import __version__
+from ..cache import cache_folder
 from ..dataset import DatasetWriter, FundusDataset
-from ..labels import WHO_CUTOFF_G_DL, who_anemia
+from ..labels import who_anemia
 from .anatomy import Eye, fellow_eye, sample_eye
 from .camera import Camera, sample_camera
 from .render import render
@@ -25,6 +28,7 @@ HEMOGLOBIN_RANGE_G_DL = (5.0, 18.0)
 _HEMOGLOBIN = {"male": (14.9, 0.9), "female": (13.5, 0.85), "anemic": (9.8, 1.7)}
 _AGE = {"normal": (52, 13), "anemic": (50, 15), "diabetes": (60, 10)}
 _WAITING_PER_WORKER = 4
+_DEFAULT_IMAGES_PER_CLASS = 120
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,16 @@ class Patient:
 def sample_patients(images_per_class: int, seed: int, classes: Sequence[str] = PHANTOM_CLASSES) -> list[Patient]:
     """Draw enough patients for `images_per_class` eyes of every class.
 
-    Haemoglobin obeys the WHO's cut-offs: a patient is anaemic if and only if the label is `anemic`. Grades 1..4 of diabetic
-    retinopathy are spread evenly over the eyes of the class `diabetes`.
+    Haemoglobin obeys the WHO's cut-offs: a patient is anaemic if and only if the label is `anemic`. Grades 1..4 of
+    diabetic retinopathy are spread evenly over the eyes of the class `diabetes`.
 
     Raises:
         UserError: an unknown class, no class, or fewer than one image a class.
     """
     unknown = sorted(set(classes) - set(PHANTOM_CLASSES))
     if unknown or not classes:
-        raise UserError(f"phantoms have no class {', '.join(unknown) or '(none given)'}; expected some of {', '.join(PHANTOM_CLASSES)}")
+        named = ", ".join(unknown) or "(none given)"
+        raise UserError(f"phantoms have no class {named}; expected some of {', '.join(PHANTOM_CLASSES)}")
     if images_per_class < 1:
         raise UserError(f"{images_per_class} images a class were asked for; expected at least 1")
     patients: list[Patient] = []
@@ -85,7 +90,7 @@ def _sample_patient(rng: np.random.Generator, name: str, label: str, first: int,
 
 def _sample_hemoglobin(rng: np.random.Generator, sex: str, anemic: bool) -> float:
     """Haemoglobin in g/dL to one decimal, on the right side of the cut-off after rounding."""
-    low, high = (HEMOGLOBIN_RANGE_G_DL[0], WHO_CUTOFF_G_DL[sex]) if anemic else (WHO_CUTOFF_G_DL[sex], HEMOGLOBIN_RANGE_G_DL[1])
+    low, high = HEMOGLOBIN_RANGE_G_DL
     while True:
         value = round(float(rng.normal(*_HEMOGLOBIN["anemic" if anemic else sex])), 1)
         if low <= value <= high and who_anemia(sex, value) == anemic:
@@ -102,15 +107,15 @@ def render_cohort(
 ) -> Iterator[tuple[dict[str, object], np.ndarray, dict[str, np.ndarray]]]:
     """Photograph a cohort: (row of metadata.csv, image uint8 (H, W, 3) RGB, masks {kind: uint8 (H, W)}) eye by eye.
 
-    Order and bytes do not depend on `workers`. With `standardized` the field is the circle inscribed in a square, otherwise
-    images are camera frames `size` pixels high. Errors as in `sample_patients`.
+    Order and bytes do not depend on `workers`. With `standardized` the field is the circle inscribed in a square,
+    otherwise images are camera frames `size` pixels high. Errors as in `sample_patients`.
     """
     patients = sample_patients(images_per_class, seed, classes)
     work = [(p, i, size, standardized) for p in patients for i in range(len(p.eyes))]
     if workers <= 1:
         yield from map(_photograph, work)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         waiting = deque(pool.submit(_photograph, item) for item in work[: workers * _WAITING_PER_WORKER])
         for item in work[len(waiting) :] + [None] * len(waiting):
             done = waiting.popleft().result()
@@ -147,10 +152,10 @@ def write_phantom_dataset(
     seed: int = 0,
     standardized: bool = True,
     classes: Sequence[str] = PHANTOM_CLASSES,
-    workers: int = 1,
+    workers: int | None = None,
     quiet: bool = False,
 ) -> FundusDataset:
-    """Render a cohort into a new dataset folder, with every mask.
+    """Render a cohort into a new dataset folder, with every mask; one process a core unless `workers` says otherwise.
 
     Raises:
         UserError: as in `sample_patients`, or `path` exists and is not empty.
@@ -161,9 +166,17 @@ def write_phantom_dataset(
         "images_per_class": images_per_class, "seed": seed,
     }  # fmt: skip
     total = images_per_class * len(classes)
-    cohort = render_cohort(images_per_class, size, seed, standardized, classes, workers)
+    cohort = render_cohort(images_per_class, size, seed, standardized, classes, workers or os.cpu_count() or 1)
     with DatasetWriter(path, info) as writer, Progress(total, "simulating eyes", quiet=quiet) as progress:
         for row, image, masks in cohort:
             writer.add(row, image, masks)
             progress.advance()
+    return FundusDataset.open(path)
+
+
+def default_phantom_dataset(quiet: bool = False) -> FundusDataset:
+    """The simulated eyes that commands use when no data are given: standardised, 256 px, made once and kept in the cache."""
+    path = cache_folder() / f"phantom-{__version__}"
+    if not path.exists():
+        write_phantom_dataset(path, _DEFAULT_IMAGES_PER_CLASS, size=256, seed=0, standardized=True, quiet=quiet)
     return FundusDataset.open(path)

@@ -1,4 +1,4 @@
-"""The optic disc: a tilted oval with a rim of nerve fibres, a pale cup towards the temporal side and a peripapillary crescent."""
+"""The optic disc: a tilted oval with a rim of nerve fibres, a pale cup and, on the temporal side, a crescent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _window(eye: Eye, size: int) -> tuple[slice, slice]:
 
 @dataclass(frozen=True)
 class DiscMap:
-    """Over the window around the disc, float32: distance in disc radii (1 = margin) and in cup radii, and how far nasal."""
+    """Around the disc, float32: distance in disc radii (1 = margin) and in cup radii, and how far to the nose."""
 
     window: tuple[slice, slice]
     margin: np.ndarray
@@ -54,7 +54,8 @@ def disc_map(eye: Eye, size: int) -> DiscMap:
     u, v = (x * cos + y * sin) * stretch, (-x * sin + y * cos) / stretch
     phase = eye.generator(2).uniform(0, 2 * np.pi, 3)
     angle = np.arctan2(v, u)
-    uneven = 1 + 0.018 * np.sin(2 * angle + phase[0]) + 0.014 * np.sin(3 * angle + phase[1]) + 0.01 * np.sin(5 * angle + phase[2])
+    waves = ((0.018, 2), (0.014, 3), (0.010, 5))
+    uneven = 1 + sum(size * np.sin(n * angle + start) for (size, n), start in zip(waves, phase, strict=True))
     margin = cv2.magnitude(u, v) * uneven
     cup = np.hypot(u + 0.16 * nasal, v * 0.96) / eye.cup_ratio
     return DiscMap(window, margin.astype(np.float32), cup.astype(np.float32), (nasal * u).astype(np.float32))
@@ -80,7 +81,8 @@ def add_disc(log: np.ndarray, eye: Eye, disc: DiscMap) -> None:
     ring = _step(margin, 0.95, 1.05) * (1 - _step(margin, 1.10 + 0.22 * eye.crescent, 1.22 + 0.30 * eye.crescent))
     temporal = np.clip(0.25 - 0.9 * nasal, 0, 1)
     gain += (ring * temporal * eye.crescent * (1 + 0.15 * texture))[..., None] * _CRESCENT
-    edge = np.exp(-np.square((margin - 1.12 - 0.28 * eye.crescent) / 0.05)) * temporal * max(eye.pigmentation - 0.35, 0) * np.clip(0.4 + 0.6 * texture, 0, 1)
+    edge = np.exp(-np.square((margin - 1.12 - 0.28 * eye.crescent) / 0.05)) * np.clip(0.4 + 0.6 * texture, 0, 1)
+    edge *= temporal * max(eye.pigmentation - 0.35, 0)
     gain -= edge[..., None] * _PIGMENT_EDGE
     log[disc.window] += gain
 

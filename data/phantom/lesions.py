@@ -1,7 +1,8 @@
 """Lesions of diabetic retinopathy as vector shapes, by ICDR grade (Wilkinson et al., Ophthalmology 2003).
 
-1: microaneurysms only. 2: also haemorrhages, hard exudates, some cotton-wool spots. 3: many haemorrhages in all four quadrants
-(venous beading is drawn by `vessels`). 4: new vessels at the disc or elsewhere, sometimes a preretinal haemorrhage.
+1: microaneurysms only. 2: also haemorrhages, hard exudates, some cotton-wool spots. 3: many haemorrhages in all four
+quadrants (venous beading is drawn by `vessels`). 4: new vessels at the disc or elsewhere, sometimes a preretinal
+haemorrhage.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ def sample_lesions(eye: Eye) -> Lesions:
     lesions = Lesions()
     if eye.grade == 0:
         return lesions
-    spots = {1: (4, 13), 2: (10, 26), 3: (24, 50), 4: (15, 40)}[eye.grade]
-    lesions.microaneurysms = [_blob(_place(eye, rng), rng.uniform(0.0022, 0.0046), rng, 0.12) for _ in range(rng.integers(*spots))]
+    count = rng.integers(*{1: (4, 13), 2: (10, 26), 3: (24, 50), 4: (15, 40)}[eye.grade])
+    lesions.microaneurysms = [_blob(_place(eye, rng), rng.uniform(0.0022, 0.0046), rng, 0.12) for _ in range(count)]
     if eye.grade == 1:
         return lesions
     lesions.haemorrhages = _haemorrhages(eye, rng)
@@ -74,7 +75,9 @@ def _place_in_quadrant(eye: Eye, rng: np.random.Generator, quadrant: int, clear:
             return point
 
 
-def _blob(centre: np.ndarray, radius: float, rng: np.random.Generator, roughness: float, stretch: float = 1.0) -> np.ndarray:
+def _blob(
+    centre: np.ndarray, radius: float, rng: np.random.Generator, roughness: float, stretch: float = 1.0
+) -> np.ndarray:
     """A closed irregular outline about `centre`."""
     angle = np.linspace(0, 2 * np.pi, 18, endpoint=False)
     wobble = sum(rng.normal(0, roughness / k) * np.sin(k * angle + rng.uniform(0, 6.28)) for k in (2, 3, 5))
@@ -131,12 +134,13 @@ def _exudates(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
     count = int(rng.integers(8, 36))
     if rng.random() < 0.4:
         angle = rng.normal(rng.uniform(0, 6.28), 1.3, count)
-        offset = np.stack([np.cos(angle), np.sin(angle)], 1) * rng.normal(rng.uniform(0.025, 0.05), 0.005, count)[:, None]
+        away = rng.normal(rng.uniform(0.025, 0.05), 0.005, count)
+        offset = np.stack([np.cos(angle) * away, np.sin(angle) * away], axis=1)
     else:
         offset = rng.standard_t(3, (count, 2)) * rng.uniform(0.009, 0.022) * rng.uniform(0.6, 1.4, 2)
     radius = 0.0024 * np.exp(rng.normal(0, 0.5, count))
-    places = centre + offset
-    return [_blob(p, min(r, 0.009), rng, 0.3, 1.15) for p, r in zip(places, radius, strict=True) if _free(eye, p, -0.01)]
+    spots = zip(centre + offset, np.minimum(radius, 0.009), strict=True)
+    return [_blob(place, size, rng, 0.3, 1.15) for place, size in spots if _free(eye, place, -0.01)]
 
 
 def _cotton_wool(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
@@ -144,16 +148,18 @@ def _cotton_wool(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
     centre = _place(eye, rng, 0.03, 0.19)
     across = _fibre_direction(eye, centre) + np.pi / 2
     radius = rng.uniform(0.009, 0.017)
-    offset = rng.normal(0, 0.8 * radius, int(rng.integers(2, 5)))
+    count = int(rng.integers(2, 5))
     direction = np.array([np.cos(across), np.sin(across)])
-    return [_blob(centre + o * direction + rng.normal(0, 0.2 * radius, 2), radius * rng.uniform(0.6, 1), rng, 0.3) for o in offset]
+    places = centre + rng.normal(0, 0.8 * radius, (count, 1)) * direction + rng.normal(0, 0.2 * radius, (count, 2))
+    return [_blob(place, radius * rng.uniform(0.6, 1), rng, 0.3) for place in places]
 
 
 def _new_vessels(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
     """Nets of fine looping vessels on the disc, elsewhere, or both."""
     at_disc = rng.random() < 0.6
     elsewhere = int(rng.integers(0, 3)) if at_disc else int(rng.integers(1, 4))
-    nets = [eye.disc + rng.normal(0, 0.4 * eye.disc_radius, 2)] * at_disc + [_place(eye, rng, 0.06, 0.22) for _ in range(elsewhere)]
+    nets = [eye.disc + rng.normal(0, 0.4 * eye.disc_radius, 2)] if at_disc else []
+    nets += [_place(eye, rng, 0.06, 0.22) for _ in range(elsewhere)]
     lines = []
     for centre in nets:
         main = rng.uniform(0, 2 * np.pi)

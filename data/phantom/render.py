@@ -9,11 +9,12 @@ import numpy as np
 
 from .anatomy import Eye
 from .background import DETAIL, background_log_color, blood_share, smooth_field
-from .camera import Camera, field_mask, illumination, veil
+from .branching import Vessel
+from .camera import Camera, exposed, field_mask, illumination, sensor_noise, veil
 from .disc import DiscMap, add_disc, disc_map, disc_masks
 from .lesions import LESION_KINDS, Lesions, sample_lesions
 from .raster import Canvas
-from .vessels import Vessel, grow_vessels
+from .vessels import grow_vessels
 
 MASK_KINDS = ("fov", "optic_disc", "optic_cup", "fovea", "vessels", "arteries", "veins", *LESION_KINDS)
 _ARTERY = np.array([0.02, 0.36, 0.24], np.float32)
@@ -21,6 +22,8 @@ _VEIN = np.array([0.15, 0.50, 0.28], np.float32)
 _CLOT = np.array([0.24, 0.60, 0.42], np.float32)
 _EXUDATE = np.array([0.26, 0.55, 0.42], np.float32)
 _WOOL = np.array([0.28, 0.55, 0.75], np.float32)
+_GRAIN = np.array([0.7, 1.0, 0.9], np.float32)
+# Above this share of full density (of 255) a pixel counts as vessel: thin vessels are drawn faint.
 _MASK_THRESHOLD = 44
 
 
@@ -36,8 +39,9 @@ class Phantom:
 def render(eye: Eye, camera: Camera, size: int) -> Phantom:
     """The photograph of `eye` by `camera`, `size` pixels high and round(size * aspect) wide.
 
-    The same arguments give the same bytes; another size gives the same anatomy on another grid. Positions in `labels` follow the
-    dataset contract: fov_x, fov_y, fov_r in pixels (the image's corner is 0, 0), disc and fovea in fractions of the width.
+    The same arguments give the same bytes; another size gives the same anatomy on another grid. Positions in `labels`
+    follow the dataset contract: fov_x, fov_y, fov_r in pixels (the image's corner is 0, 0), disc and fovea in fractions
+    of the width.
     """
     frame = _Frame.of(camera, size)
     vessels, lesions = grow_vessels(eye), sample_lesions(eye)
@@ -47,8 +51,8 @@ def render(eye: Eye, camera: Camera, size: int) -> Phantom:
     disc = disc_map(eye, frame.field)
     field_image = _photograph(eye, camera, disc, arteries, veins, drawn)
     image = frame.place_image(field_image, lit, camera)
-    masks = _masks(eye, disc, arteries, veins, drawn, lit, frame)
-    return Phantom(image, masks, _labels(eye, frame))
+    masks = _masks(eye, disc, arteries, veins, drawn, lit)
+    return Phantom(image, {kind: frame.place(mask) for kind, mask in masks.items()}, _labels(eye, frame))
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class _Frame:
     def place_image(self, field_image: np.ndarray, lit: np.ndarray, camera: Camera) -> np.ndarray:
         """The photograph in its frame: black outside the field, with a trace of sensor noise in a camera frame."""
         if camera.is_standard_frame:
-            return np.where((lit >= 128)[..., None], field_image, 0).astype(np.uint8)
+            return cv2.bitwise_and(field_image, cv2.merge([_above(lit, 127)] * 3))
         soft = cv2.multiply(field_image, cv2.merge([lit] * 3), scale=1 / 255)
         image = self.place(soft)
         rng = np.random.default_rng([camera.seed, 2])
@@ -96,7 +100,7 @@ class _Frame:
 
 
 def _draw_vessels(vessels: list[Vessel], size: int) -> np.ndarray:
-    """Optical density of one tree, uint8 (size, size): a round cross-section, thin vessels faint, a reflex on arteries."""
+    """Optical density of one tree, uint8 (size, size): round in section, thin vessels faint, a reflex on arteries."""
     canvas = Canvas(size)
     lines = [v.points for v in vessels]
     widths = [2 * v.radius for v in vessels]
@@ -118,7 +122,8 @@ def _draw_lesions(lesions: Lesions, eye: Eye, size: int) -> dict[str, np.ndarray
             continue
         canvas = Canvas(size)
         if kind == "neovascularisation":
-            canvas.strokes(shapes, [np.linspace(0.0024, 0.0012, len(s)) for s in shapes], [np.full(len(s), 200.0) for s in shapes])
+            widths = [np.linspace(0.0024, 0.0012, len(s)) for s in shapes]
+            canvas.strokes(shapes, widths, [np.full(len(s), 200.0) for s in shapes])
         else:
             canvas.polygons(shapes, eye.generator(22).uniform(150, 255, len(shapes)))
         drawn[kind] = canvas.read()
@@ -130,21 +135,24 @@ def _photograph(
 ) -> np.ndarray:
     """The lit field, uint8 (size, size, 3), before the surround is blacked out."""
     size = arteries.shape[0]
-    coarse = background_log_color(eye) + illumination(camera, DETAIL)
+    coarse = exposed(background_log_color(eye) + illumination(camera, DETAIL))
     log = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR)
     add_disc(log, eye, disc)
     _add_blood(log, eye, disc, arteries, veins)
     _add_lesions(log, eye, lesions)
-    log += _grain(eye, size)[..., None] * np.array([0.7, 1.0, 0.9], np.float32)
+    _add_layer(log, _grain(eye, size), _GRAIN)
     image = np.exp(log)
     mean = np.exp(coarse[::8, ::8].reshape(-1, 3).mean(axis=0))
     layer = cv2.resize(veil(camera, eye.haze, mean, 128), (size, size), interpolation=cv2.INTER_LINEAR)
-    image *= 1 - layer[..., 3:]
-    image += layer[..., :3]
-    image = cv2.GaussianBlur(image, (0, 0), max(camera.blur * size, 0.3))
-    noise = np.random.default_rng([camera.seed, 3]).standard_normal((size, size, 3), dtype=np.float32)
-    image += camera.noise * noise
+    red, green, blue, cover = cv2.split(layer)
+    image = image * cv2.merge([1 - cover] * 3) + cv2.merge([red, green, blue])
+    image = cv2.GaussianBlur(image, (0, 0), max(camera.blur * size, 0.3)) + sensor_noise(camera, size)
     return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def _add_layer(log: np.ndarray, layer: np.ndarray, color: np.ndarray) -> None:
+    """Add a grey layer times a colour to the log colour, in place."""
+    cv2.add(log, cv2.merge([layer * np.float32(c) for c in color]), dst=log)
 
 
 def _grain(eye: Eye, size: int) -> np.ndarray:
@@ -161,8 +169,8 @@ def _add_blood(log: np.ndarray, eye: Eye, disc: DiscMap, arteries: np.ndarray, v
     vein *= 1 - 0.65 * np.minimum(artery, 1)
     for blood in (vein, artery):
         blood[disc.window] *= 1 + 0.45 * disc.inside
-    for channel in range(3):
-        log[..., channel] -= _ARTERY[channel] * artery + _VEIN[channel] * vein
+    _add_layer(log, artery, -_ARTERY)
+    _add_layer(log, vein, -_VEIN)
 
 
 def _add_lesions(log: np.ndarray, eye: Eye, lesions: dict[str, np.ndarray]) -> None:
@@ -177,23 +185,25 @@ def _add_lesions(log: np.ndarray, eye: Eye, lesions: dict[str, np.ndarray]) -> N
     for kind, cover in lesions.items():
         color, softness = looks[kind]
         soft = cv2.GaussianBlur(cover.astype(np.float32) / 255, (0, 0), max(softness * size, 0.3))
-        log += soft[..., None] * color.astype(np.float32)
+        _add_layer(log, soft, color)
 
 
 def _masks(
-    eye: Eye, disc: DiscMap, arteries: np.ndarray, veins: np.ndarray, lesions: dict[str, np.ndarray], lit: np.ndarray, frame: _Frame
+    eye: Eye, disc: DiscMap, arteries: np.ndarray, veins: np.ndarray, lesions: dict[str, np.ndarray], lit: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Every kind of mask in the frame, cut to the field of view."""
-    inside = np.where(lit >= 128, 255, 0).astype(np.uint8)
-    size = frame.field
-    masks = {"fov": inside, **disc_masks(disc, size)}
-    masks["fovea"] = _fovea_mask(eye, size)
-    masks["arteries"], masks["veins"] = (np.where(d > _MASK_THRESHOLD, 255, 0).astype(np.uint8) for d in (arteries, veins))
+    """Every kind of mask over the field, cut to what is lit."""
+    inside = _above(lit, 127)
+    masks = {"fov": inside, **disc_masks(disc, len(lit)), "fovea": _fovea_mask(eye, len(lit))}
+    masks["arteries"], masks["veins"] = _above(arteries, _MASK_THRESHOLD), _above(veins, _MASK_THRESHOLD)
     masks["vessels"] = masks["arteries"] | masks["veins"]
     for kind in LESION_KINDS:
-        cover = lesions.get(kind)
-        masks[kind] = np.zeros_like(inside) if cover is None else np.where(cover > 90, 255, 0).astype(np.uint8)
-    return {kind: frame.place(masks[kind] & inside) for kind in MASK_KINDS}
+        masks[kind] = _above(lesions[kind], 90) if kind in lesions else np.zeros_like(inside)
+    return {kind: masks[kind] & inside for kind in MASK_KINDS}
+
+
+def _above(drawn: np.ndarray, threshold: int) -> np.ndarray:
+    """0/255 mask of the pixels over a threshold."""
+    return cv2.threshold(drawn, threshold, 255, cv2.THRESH_BINARY)[1]
 
 
 def _fovea_mask(eye: Eye, size: int) -> np.ndarray:
@@ -201,7 +211,7 @@ def _fovea_mask(eye: Eye, size: int) -> np.ndarray:
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     circle = eye.fovea + eye.fovea_radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     canvas.polygons([circle], np.array([255]))
-    return np.where(canvas.read() >= 128, 255, 0).astype(np.uint8)
+    return _above(canvas.read(), 127)
 
 
 def _labels(eye: Eye, frame: _Frame) -> dict[str, object]:
