@@ -222,7 +222,8 @@ class DatasetWriter:
         target = self.folder / str(row["file_name"])
         if image is not None:
             row["sha256"] = sha256_bytes(write_image(target, image, png_text))
-        row.setdefault("sha256", sha256_file(target))
+        elif "sha256" not in row:
+            row["sha256"] = sha256_file(target)
         for kind, mask in (masks or {}).items():
             self.write_mask(str(row["file_name"]), kind, mask)
         self.done[str(row["file_name"])] = row

@@ -48,7 +48,9 @@ def decode_image(content: bytes, path: Path | str) -> np.ndarray:
         raise UserError("is empty (0 bytes); expected an image", path=path)
     try:
         with warnings.catch_warnings():
-            # Between MAX_PIXELS and twice that Pillow only warns; for us it is an error.
+            # What Pillow mutters about metadata would tear the progress bar; between MAX_PIXELS and twice that it only
+            # warns, and for us it is an error.
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content)) as image:
                 image.load()

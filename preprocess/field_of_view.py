@@ -24,6 +24,7 @@ _TINY = "the picture is too small or too narrow"
 _THRESHOLDS = (0.06, 0.12, 0.25, 0.45)
 _RADIUS_RANGE = (0.15, 0.95)
 _SNAP = 0.0075
+_SHARP_WITHIN = 6
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,6 @@ class FieldOfView:
         inside = np.square(x - self.x)[None, :] + np.square(y - self.y)[:, None] <= self.radius**2
         inside &= ((x > left) & (x < right))[None, :] & ((y > top) & (y < bottom))[:, None]
         return inside.astype(np.uint8) * 255
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether a part of the circle (more than 1 % of its radius) was not recorded."""
-        left, top, right, bottom = self.box
-        slack = 0.01 * self.radius
-        beyond = (left - self.x, top - self.y, self.x - right, self.y - bottom)
-        return any(-self.radius + slack < value for value in beyond)
 
 
 def find_field_of_view(image: np.ndarray) -> FieldOfView:
@@ -125,11 +118,24 @@ def _circular_rim(signal: np.ndarray, levels: Levels) -> RimFit:
         whole = Circle(width / 2, height / 2, min(width, height) / 2), (0.0, 0.0, float(width), float(height))
         return RimFit(*whole, 0.0, "nothing round is brighter than its surround")
     found = fit_rim(signal, Circle(*(2 * value for value in circle)), levels)
-    # An oval (a picture stretched to a square) follows a larger circle on one side and is far inside it on the other.
-    distance = np.hypot(*(2 * outlines[0] - found.circle[:2]).T)
-    if len(distance) and float((distance < 0.97 * found.circle.radius).mean()) > 0.25:
+    if _oval_share(signal, 2 * outlines[0], found.circle, levels) > 0.25:
         return found._replace(confidence=0.3 * found.confidence, reason="the rim is not a clean circle")
     return found
+
+
+def _oval_share(signal: np.ndarray, outline: np.ndarray, circle: Circle, levels: Levels) -> float:
+    """Share of the outline that lies far inside the circle and is a sharp edge, not an eye fading into the dark.
+
+    On an oval (a picture stretched to a square) the circle follows one side, and the other side is such an edge.
+    """
+    if len(outline) == 0:
+        return 0.0
+    inward = outline.mean(0) - outline
+    inward *= _SHARP_WITHIN / np.maximum(np.hypot(*inward.T), 1)[:, None]
+    column, row = (outline + inward).astype(int).T
+    sharp = signal[row.clip(0, signal.shape[0] - 1), column.clip(0, signal.shape[1] - 1)] > levels.above(0.2)
+    far_inside = np.hypot(*(outline - circle[:2]).T) < 0.97 * circle.radius
+    return float((sharp & far_inside).mean())
 
 
 def _around_the_lit(small: np.ndarray, signal: np.ndarray, levels: Levels) -> RimFit:
@@ -144,7 +150,9 @@ def _around_the_lit(small: np.ndarray, signal: np.ndarray, levels: Levels) -> Ri
     hull = cv2.convexHull(np.concatenate([corners, corners + 1]))
     (x, y), radius = cv2.minEnclosingCircle(hull)
     circle = Circle(x, y, radius)
-    if retina_likeness(small, lit) < 0.6 or len(corners) < 0.85 * cv2.contourArea(hull):
+    solid = len(corners) / cv2.contourArea(hull)
+    roundish = not fills and solid > 0.95 and cv2.contourArea(hull) > 0.7 * np.pi * radius**2
+    if not roundish and (retina_likeness(small, lit) < 0.6 or solid < 0.85):
         return RimFit(circle, box, 0.05, "no round rim, and it does not look like a fundus photograph")
     reason = "the eye fills the frame: no rim is visible" if fills else "the rim is not a clean circle"
     return RimFit(circle, box, 0.4, reason)

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fundus_synth.preprocess.field_of_view import HOPELESS, FieldOfView, find_field_of_view, retina_likeness
+
+WIDTH, HEIGHT = 400, 300
+
+
+def _error(fov: FieldOfView, x: float, y: float, radius: float) -> float:
+    return max(abs(fov.x - x), abs(fov.y - y), abs(fov.radius - radius))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    radius=st.floats(60, 190), dx=st.floats(-40, 40), dy=st.floats(-30, 30), gain=st.sampled_from([1.0, 0.3, 0.08]),
+    side_light=st.sampled_from([0.0, 0.5, -0.8]), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_circle_within_one_percent_of_the_width(frame, radius, dx, dy, gain, side_light, seed):
+    """Whole, off-centre, cut by one or more sides of the frame, evenly lit or not, bright or nearly black."""
+    x, y = WIDTH / 2 + dx, HEIGHT / 2 + dy
+    image = frame(HEIGHT, WIDTH, x, y, radius, gain=gain, side_light=side_light, noise=2 * gain, seed=seed)
+    fov = find_field_of_view(image)
+    assert _error(fov, x, y, radius) < 0.01 * WIDTH
+    assert fov.confidence > 0.7 and fov.reason == ""
+
+
+@settings(max_examples=25, deadline=None)
+@given(side=st.integers(0, 3), depth=st.floats(0.1, 0.9), seed=st.integers(0, 99))
+def test_straight_black_cut_inside_the_frame_is_found(frame, side, depth, seed):
+    image = frame(HEIGHT, WIDTH, 200, 150, 140, seed=seed)
+    image = np.ascontiguousarray(np.rot90(image, side))
+    height, width = image.shape[:2]
+    cut = round(height / 2 - 140 + depth * 140)
+    image[:cut] = 0
+    fov = find_field_of_view(image)
+    assert _error(fov, width / 2, height / 2, 140) < 0.01 * width
+    assert fov.box == pytest.approx((0, cut, width, height), abs=1)
+
+
+def test_notch_date_stamp_black_level_and_noise_do_not_matter(frame):
+    image = frame(HEIGHT, WIDTH, 200, 150, 130, surround=18, noise=5)
+    cv2.circle(image, (292, 58), 9, (190, 95, 50), -1)
+    cv2.putText(image, "2011-04-12", (5, 290), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1)
+    fov = find_field_of_view(image)
+    assert _error(fov, 200, 150, 130) < 1 and fov.confidence > 0.7
+
+
+@pytest.mark.parametrize("color", [(235, 228, 205), (100, 130, 70), (255, 255, 255), (90, 90, 120), (150, 150, 150)])
+def test_hazy_greenish_overexposed_bluish_and_grey_pictures(frame, color):
+    fov = find_field_of_view(frame(HEIGHT, WIDTH, 190, 155, 120, color=color))
+    assert _error(fov, 190, 155, 120) < 1 and fov.reason == ""
+
+
+def test_large_camera_file_is_found_to_a_fraction_of_a_permille(frame):
+    fov = find_field_of_view(frame(1100, 1500, 755.3, 542.6, 500.4, noise=4))
+    assert _error(fov, 755.3, 542.6, 500.4) < 0.001 * 1500
+
+
+def test_only_the_corners_are_black(frame):
+    fov = find_field_of_view(frame(256, 256, 127, 130, 155))
+    assert _error(fov, 127, 130, 155) < 0.01 * 256
+
+
+def test_an_eye_that_fills_the_frame_is_kept_whole_and_says_so(frame):
+    image = frame(HEIGHT, WIDTH, 200, 150, 400)
+    fov = find_field_of_view(image)
+    assert HOPELESS <= fov.confidence < 0.7 and "fills the frame" in fov.reason
+    assert fov.mask(HEIGHT, WIDTH).all()
+
+
+def test_standardised_picture_is_its_own_circle(frame):
+    fov = find_field_of_view(frame(256, 256, 128.4, 127.8, 127.6))
+    assert (fov.x, fov.y, fov.radius) == (128, 128, 128)
+
+
+def test_oval_from_stretching_is_enclosed_and_flagged(frame):
+    image = cv2.resize(frame(256, 256, 128, 128, 126), (200, 256))
+    image = cv2.copyMakeBorder(image, 0, 0, 28, 28, cv2.BORDER_CONSTANT)
+    fov = find_field_of_view(image)
+    lit = image.max(axis=2) > 30
+    assert (fov.mask(256, 256)[lit] > 0).mean() > 0.995
+    assert HOPELESS <= fov.confidence < 0.7 and "not a clean circle" in fov.reason
+
+
+def _text_page() -> np.ndarray:
+    page = np.full((400, 300, 3), 255, np.uint8)
+    for line in range(12):
+        cv2.putText(page, "the quick brown fox 123", (8, 30 + 32 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (0, 0, 0), 2)
+    return page
+
+
+def _stripes() -> np.ndarray:
+    return np.tile(np.repeat(np.array([[[20, 120, 40], [200, 60, 160]]], np.uint8), 8, 1), (300, 25, 1))
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((300, 400, 3), np.uint8),
+        np.full((300, 400, 3), 128, np.uint8),
+        np.full((300, 400, 3), 255, np.uint8),
+        np.random.default_rng(0).integers(0, 256, (300, 400, 3)).astype(np.uint8),
+        _text_page(),
+        _stripes(),
+        np.zeros((1, 1, 3), np.uint8),
+        np.full((3, 900, 3), 90, np.uint8),
+    ],
+    ids="black grey white noise page stripes pixel ribbon".split(),
+)
+def test_what_is_not_a_fundus_photograph_is_hopeless_with_a_reason(image):
+    fov = find_field_of_view(image)
+    assert fov.confidence < HOPELESS and fov.reason
+
+
+def test_finder_is_deterministic(frame):
+    image = frame(HEIGHT, WIDTH, 210, 140, 160, noise=6)
+    assert find_field_of_view(image) == find_field_of_view(image.copy())
+
+
+@given(st.floats(-50, 500), st.floats(-50, 500), st.floats(5, 400), st.integers(16, 1024))
+def test_map_to_the_square_and_back(x, y, radius, size):
+    fov = FieldOfView(x, y, radius, 1.0, "", (0, 0, 500, 500))
+    there, back = fov.to_square(size), fov.from_square(size)
+    points = np.array([[x, y], [x - radius, y - radius], [x + radius, y + radius]])
+    moved = points @ there[:, :2].T + there[:, 2]
+    assert np.allclose(moved, [[size / 2] * 2, [0, 0], [size, size]], atol=1e-6)
+    assert np.allclose(moved @ back[:, :2].T + back[:, 2], points, atol=1e-6)
+
+
+def test_mask_by_hand():
+    fov = FieldOfView(2, 2, 1.6, 1.0, "", (0, 0, 4, 4))
+    corners_out = np.array([[0, 255, 255, 0], [255] * 4, [255] * 4, [0, 255, 255, 0]], np.uint8)
+    assert np.array_equal(fov.mask(4, 4), corners_out)
+    cut = FieldOfView(2, 2, 1.6, 1.0, "", (0, 2, 4, 4)).mask(4, 4)
+    assert not cut[:2].any() and np.array_equal(cut[2:], corners_out[2:])
+
+
+def test_an_eye_that_fades_into_the_dark_is_not_taken_for_an_oval(frame):
+    image = frame(HEIGHT, WIDTH, 200, 150, 140).astype(float)
+    image *= np.clip((np.arange(WIDTH) - 120) / 150, 0, 1)[None, :, None] ** 2
+    fov = find_field_of_view(image.astype(np.uint8))
+    assert _error(fov, 200, 150, 140) < 0.01 * WIDTH
+    assert fov.confidence > HOPELESS
+
+
+def test_retina_is_told_from_other_pictures(frame):
+    lit = np.ones((HEIGHT, WIDTH), bool)
+    assert retina_likeness(frame(HEIGHT, WIDTH, 200, 150, 400), lit) > 0.9
+    assert retina_likeness(np.ascontiguousarray(frame(HEIGHT, WIDTH, 200, 150, 400)[..., ::-1]), lit) < 0.3
+
+
+def test_real_photographs(real_data):
+    from fundus_synth.data.image_file import read_image
+
+    eyes = [
+        *sorted((real_data / "camera_frames").glob("*.jp*g")),
+        *sorted((real_data / "drive/images").glob("*.png"))[:6],
+    ]
+    assert all(find_field_of_view(read_image(path)).confidence > 0.9 for path in eyes)
+    others = sorted((real_data / "not_fundus").glob("*.jpg"))
+    assert others and all(find_field_of_view(read_image(path)).confidence < HOPELESS for path in others)
+
+
+def test_field_of_view_agrees_with_the_published_masks(real_data):
+    from fundus_synth.data.image_file import read_image
+
+    shares = []
+    for path in sorted((real_data / "drive/images").glob("*.png"))[::8]:
+        published = read_image(real_data / "drive/masks/fov" / path.name)[..., 0] > 127
+        found = find_field_of_view(read_image(path)).mask(*published.shape) > 0
+        shares.append((found & published).sum() / (found | published).sum())
+    assert min(shares) > 0.98
