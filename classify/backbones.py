@@ -15,6 +15,7 @@ from .simple_cnn import SimpleCNN
 from .weights import WeightFile, load_into, read_weights
 
 SIMPLE_CNN = "simple_cnn"
+_SMALLEST_MAP = 4
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -46,19 +47,21 @@ class Classifier(nn.Module):
         return self.network((images - self._mean) / self._std)
 
     def gradcam_layer(self) -> nn.Module:
-        """The last layer that still has a map: where Grad-CAM looks.
+        """Where Grad-CAM looks: the deepest stage whose map has at least 4 x 4 cells (at 224 pixels, the last one).
 
         Raises:
-            UserError: the network has no convolutional map (e.g. a vision transformer).
+            UserError: the network has no such convolutional map (e.g. a vision transformer).
         """
         if isinstance(self.network, SimpleCNN):
             return self.network.features
-        # timm lists the stages of its convolutional networks; transformers list blocks of tokens instead of maps.
-        stages = getattr(self.network, "feature_info", None)
-        if stages and any(
-            isinstance(module, nn.Conv2d) for module in self.network.get_submodule(_stage(stages)).modules()
-        ):
-            return self.network.get_submodule(_stage(stages))
+        stages = getattr(self.network, "feature_info", None) or []
+        stages = [(info["module"], info["num_chs"]) for info in getattr(stages, "info", stages)]
+        shapes = _output_shapes(self, [name for name, _ in stages])
+        for name, channels in reversed(stages):
+            shape = shapes[name]
+            # Transformers list blocks too, but those return tokens instead of maps with channels first.
+            if len(shape) == 4 and shape[1] == channels and min(shape[2:]) >= _SMALLEST_MAP:
+                return self.network.get_submodule(name)
         raise UserError(
             f"backbone {self.name} has no convolutional map for Grad-CAM", hint="Use a convolutional backbone."
         )
@@ -123,6 +126,7 @@ def _timm_model(name: str, classes: int, size: int, pretrained: bool, options: d
             f"timm could not fetch weights for {name} ({_first_line(error)})", hint="Give a local file with --weights."
         ) from error
     config = network.pretrained_cfg
+    _calm_head(network)
     _check_size(network, name, size)
     return Classifier(network, name, classes, size, (config["mean"], config["std"]), options)
 
@@ -164,6 +168,15 @@ def _head_names(network: nn.Module) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
+def _calm_head(network: nn.Module) -> None:
+    """Small random weights for the head: some of timm's recipes scale with the number of classes and, for two classes
+    on 1280 features, begin with a cross-entropy of 5 and spend the first epochs unlearning it."""
+    for name in _head_names(network):
+        head = network.get_submodule(name)
+        if isinstance(head, nn.Linear):
+            head.reset_parameters()
+
+
 def _check_size(network: nn.Module, name: str, size: int) -> None:
     training = network.training
     try:
@@ -174,9 +187,23 @@ def _check_size(network: nn.Module, name: str, size: int) -> None:
     network.train(training)
 
 
-def _stage(stages) -> str:
-    info = stages.info if hasattr(stages, "info") else stages
-    return info[-1]["module"]
+def _output_shapes(model: Classifier, names: list[str]) -> dict[str, tuple[int, ...]]:
+    """Shape of what each of these modules of the network returns for one image; () when it is not a tensor."""
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def watch(name: str):
+        layer = model.network.get_submodule(name)
+        return layer.register_forward_hook(lambda _, __, out: shapes.update({name: tuple(getattr(out, "shape", ()))}))
+
+    handles, training = [watch(name) for name in names], model.training
+    try:
+        with torch.inference_mode():
+            model.eval()(torch.zeros(1, 3, model.size, model.size, device=model._mean.device))
+    finally:
+        for handle in handles:
+            handle.remove()
+        model.train(training)
+    return shapes
 
 
 def _first_line(error: Exception) -> str:

@@ -75,7 +75,9 @@ def load_classifier(run: Path | str, device: torch.device | str = "cpu") -> tupl
     if facts.get("kind") != _KIND:
         raise UserError("is not a classifier made by fundus-synth", path=path)
     try:
-        about = About(**{name: facts[name] for name in About.__dataclass_fields__} | {"classes": tuple(facts["classes"])})
+        about = About(
+            **{name: facts[name] for name in About.__dataclass_fields__} | {"classes": tuple(facts["classes"])}
+        )
         normalization = (tuple(facts["mean"]), tuple(facts["std"]))
         model = create_backbone(
             facts["backbone"], len(about.classes), facts["size"], options=facts["options"], normalization=normalization

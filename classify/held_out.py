@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 
 from ..data.dataset import FundusDataset
@@ -39,13 +42,24 @@ def refuse_leaks(synthetic: FundusDataset, held_out: FundusDataset) -> None:
             path=synthetic.path,
             hint="Use images made by fundus-synth generate.",
         )
-    known = set(seen)
+    refuse_seen(seen, held_out, synthetic.path)
+
+
+def refuse_seen(trained_on: Iterable[str], held_out: FundusDataset, path: Path | str) -> None:
+    """Make sure that a generator trained on these patients (hashes) never saw one of `held_out`.
+
+    `path` is what the error names: the generator's run, or its images.
+
+    Raises:
+        UserError: it did; the patients are named.
+    """
+    known = set(trained_on)
     leaked = sorted(name for name in set(patient_keys(held_out)) if patient_hash(name) in known)
     if leaked:
         more = f" and {len(leaked) - 10} more" if len(leaked) > 10 else ""
         raise UserError(
             f"its generator saw {len(leaked)} patients of the val or test split: {', '.join(leaked[:10])}{more}",
-            path=synthetic.path,
+            path=path,
             hint="Train the generator on the train split only.",
         )
 

@@ -1,50 +1,34 @@
-"""Ask a classifier: probabilities for arrays, `fundus-classify predict` for camera files, `evaluate` for dataset
-folders."""
+"""What a classifier says about images: probabilities, predictions.csv, and `fundus-classify predict`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from ..data.cache import fit_square, image_cache
+from ..data.cache import fit_square
 from ..data.dataset import FundusDataset
 from ..data.image_file import read_image
 from ..preprocess.field_of_view import HOPELESS, find_field_of_view
 from ..preprocess.standardize import standardize
 from ..runtime.devices import choose_device
 from ..runtime.errors import UserError
+from ..runtime.files import write_text
 from ..runtime.progress import Progress
 from .backbones import Classifier
 from .checkpoint import load_classifier
-from .held_out import unseen
+from .evidence import SeedPredictions
+from .held_out import patient_keys
 from .images import ImageSource, as_source, to_batch
-from .prediction_table import PREFIX, prediction_table, write_predictions
-from .results import write_results
-from .targets import Target
+
+PREFIX = "p_"
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 # Camera files are standardised at this size first, as datasets are, and only then shrunk to the model's input.
 _STANDARD_SIZE = 512
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` found.
-
-    Attributes:
-        folder: where predictions.csv, metrics.json and report.html are.
-        metrics: {metric: {"estimate", "low", "high"}} with 95 % intervals over patients.
-        left_out: images that were not used because the classifier had seen their patient.
-    """
-
-    folder: Path
-    metrics: dict[str, dict[str, float]]
-    left_out: int
 
 
 def predict_images(
@@ -71,6 +55,60 @@ def predict_images(
             logits = model(to_batch(batch, device)).double()
             parts.append(torch.softmax(logits, dim=1).cpu().numpy())
     return np.concatenate(parts)
+
+
+def prediction_table(
+    dataset: FundusDataset, labels: np.ndarray, probabilities: np.ndarray, classes: tuple[str, ...]
+) -> pd.DataFrame:
+    """One row an image: file_name, patient_id, split, true, predicted, and p_<class> for each class.
+
+    patient_id is where the image groups in the bootstrap; images without a patient carry "image <digest>".
+    """
+    names = np.asarray(classes, dtype=object)
+    table = pd.DataFrame(
+        {
+            "file_name": dataset.column("file_name").to_numpy(),
+            "patient_id": patient_keys(dataset),
+            "split": dataset.column("split").to_numpy(),
+            "true": names[labels],
+            "predicted": names[probabilities.argmax(axis=1)],
+        }
+    )
+    for k, name in enumerate(classes):
+        table[PREFIX + name] = probabilities[:, k]
+    return table
+
+
+def write_predictions(path: Path | str, table: pd.DataFrame) -> None:
+    """Write predictions.csv atomically; probabilities with 9 significant digits."""
+    write_text(path, table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+
+
+def read_predictions(path: Path | str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """A predictions.csv and its classes, in the order of the columns.
+
+    Raises:
+        UserError: missing, not a predictions.csv, or a class in `true` that has no column.
+    """
+    try:
+        table = pd.read_csv(path, keep_default_na=False, dtype={"patient_id": str, "true": str, "predicted": str})
+    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise UserError(f"cannot be read ({error})", path=path) from error
+    classes = tuple(name.removeprefix(PREFIX) for name in table.columns if name.startswith(PREFIX))
+    if not {"file_name", "patient_id", "true"} <= set(table.columns) or not classes:
+        raise UserError("is not a predictions.csv (file_name, patient_id, true, p_<class>...)", path=path)
+    unknown = ~table["true"].isin(classes)
+    if unknown.any():
+        row = int(np.flatnonzero(unknown)[0])
+        raise UserError(f"true is {table['true'][row]!r}, expected one of {', '.join(classes)}", path=path, row=row + 2)
+    return table, classes
+
+
+def seed_predictions(table: pd.DataFrame, classes: tuple[str, ...]) -> SeedPredictions:
+    """The table of one trained model, for the bootstrap."""
+    true = table["true"].map({name: k for k, name in enumerate(classes)}).to_numpy(dtype=int)
+    probabilities = table[[PREFIX + name for name in classes]].to_numpy(dtype=np.float64)
+    return SeedPredictions(true, probabilities, table["patient_id"].to_numpy(dtype=str))
 
 
 def predict(run: Path | str, files: Sequence[Path | str], *, device: str = "auto", quiet: bool = False) -> pd.DataFrame:
@@ -107,45 +145,6 @@ def predict(run: Path | str, files: Sequence[Path | str], *, device: str = "auto
     if problems and len(problems) == len(paths):
         raise problems[0]
     return pd.DataFrame(rows)
-
-
-def evaluate(
-    run: Path | str,
-    dataset: FundusDataset | Path | str,
-    *,
-    out: Path | str | None = None,
-    device: str = "auto",
-    quiet: bool = False,
-) -> Evaluation:
-    """Test a classifier on the patients of a dataset that it has never seen, and write predictions.csv, metrics.json
-    and report.html into `out` (RUN/evaluation-<dataset> by default).
-
-    Images of patients in the classifier's train or val split are left out, so the training dataset itself can be given.
-
-    Raises:
-        UserError: no classifier; no image of its classes, or no unseen patient.
-    """
-    where = choose_device(device)
-    model, about = load_classifier(run, where)
-    dataset = dataset if isinstance(dataset, FundusDataset) else FundusDataset.open(dataset)
-    target = Target(about.target, about.classes)
-    labels = target.labels(dataset)
-    wanted = labels >= 0
-    if not wanted.any():
-        raise UserError(f"has no image of {', '.join(target.classes)} in column {target.column}", path=dataset.path)
-    rows = np.flatnonzero(wanted & unseen(dataset, about.patients))
-    if not len(rows):
-        raise UserError("the classifier has seen every patient of it in training", path=dataset.path)
-    probabilities = predict_images(
-        model, ImageSource(image_cache(dataset, model.size, quiet=quiet), rows), device=where
-    )
-    table = prediction_table(dataset.subset(rows), labels[rows], probabilities, target.classes)
-    folder = Path(out) if out is not None else Path(run) / f"evaluation-{dataset.name}"
-    write_predictions(folder / "predictions.csv", table)
-    left_out = int(wanted.sum() - len(rows))
-    facts = {"dataset": dataset.name, "classifier": model.name, "left out, seen in training": left_out}
-    metrics = write_results(folder, {"test": table}, target.classes, facts)
-    return Evaluation(folder, metrics["test"], left_out)
 
 
 def _standardized(path: Path, size: int, illumination: str) -> np.ndarray:

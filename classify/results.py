@@ -12,7 +12,7 @@ from ..runtime.files import write_json
 from ..runtime.report import Report, new_figure
 from . import metrics
 from .evidence import Interval, SeedPredictions, interval
-from .prediction_table import seed_predictions
+from .predictions import seed_predictions
 
 _RESAMPLES = 2000
 
@@ -27,7 +27,7 @@ def write_results(
     """Write metrics.json and report.html.
 
     Args:
-        tables: {split: predictions, see `prediction_table`}; the last one is the one that the report is about.
+        tables: {split: predictions, see `predictions.prediction_table`}; the report is about the last one.
         facts: what the report says of data and model.
         history: metrics.csv of the training, when there is one.
 
@@ -67,8 +67,7 @@ def _report(
         "Estimate, and 95 % percentile interval over resampled patients of one trained model: "
         "the chance of another training run is not in it."
     )
-    for name, values in intervals.items():
-        report.table(_interval_table(values), caption=f"{name}: {len(values)} metrics")
+    report.table(_interval_table(intervals, classes))
     report.section("Classes").table(metrics.by_class(run.true, run.probabilities, classes), caption=f"split: {split}")
     report.figure(confusion_figure(run, classes), "Rows: true class. Columns: predicted class.")
     report.figure(roc_figure(run, classes), "ROC curve of each class against the rest.")
@@ -127,9 +126,17 @@ def history_figure(history: pd.DataFrame):
     return figure
 
 
-def _interval_table(intervals: Mapping[str, Interval]) -> pd.DataFrame:
-    rows = [(name.replace("_", " "), i.estimate, i.low, i.high) for name, i in intervals.items()]
-    return pd.DataFrame(rows, columns=["metric", "estimate", "low", "high"])
+def _interval_table(intervals: Mapping[str, Mapping[str, Interval]], classes: tuple[str, ...]) -> pd.DataFrame:
+    """One row a metric, one column a split, the one that the report is about first."""
+    positive = f" of {classes[1]}"
+    # The mean of two classes' recalls is the balanced accuracy, and so is that of their specificities.
+    repeated = {"macro_recall", "macro_specificity", "macro_auroc"} if len(classes) == 2 else {"macro_recall"}
+    rows = []
+    for name in next(iter(intervals.values())):
+        if name not in repeated:
+            row = {"metric": name.replace("_", " ") + (positive if name in metrics.BY_CLASS else "")}
+            rows.append(row | {split: str(found[name]) for split, found in reversed(intervals.items())})
+    return pd.DataFrame(rows)
 
 
 def _without_nan(value: object) -> object:

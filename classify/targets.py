@@ -25,6 +25,11 @@ class Target:
     column: str
     classes: tuple[str, ...]
 
+    def names(self, dataset: FundusDataset) -> np.ndarray:
+        """Class name of each image, "" where it has none of these classes: object (n,)."""
+        names = _names(dataset, self.column)
+        return np.where(np.isin(names, self.classes), names, "")
+
     def labels(self, dataset: FundusDataset) -> np.ndarray:
         """Class number of each image, -1 where it has none of these classes: int (n,)."""
         numbers = {name: k for k, name in enumerate(self.classes)}

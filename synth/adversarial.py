@@ -15,7 +15,7 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
 from .differentiable_augmentation import augment
-from .losses import LOSSES
+from .losses import discriminator_loss, generator_loss
 
 
 @dataclass(frozen=True)
@@ -24,19 +24,25 @@ class Recipe:
 
     Attributes:
         batch_size: real and generated images of one step.
-        loss: a key of LOSSES.
         learning_rate: of both networks (Adam, betas 0.5 and 0.999 as in DCGAN).
+        width: channels of the networks' layers next to the image.
         policy: parts of the differentiable augmentation; empty for none.
         mirror: show every other real image mirrored, as the patient's other eye; for generators without an eye label.
-        average_images: half-life of the generator's moving average, in images.
+        black_surround: make generated images exactly black where nearly all real ones are.
+        average_images: half-life of the generator's moving average, in images; 0 keeps the generator itself.
     """
 
     batch_size: int = 32
-    loss: str = "cross_entropy"
-    learning_rate: float = 2e-4
-    policy: tuple[str, ...] = ()
-    mirror: bool = False
+    learning_rate: float = 4e-4
+    width: int = 32
+    policy: tuple[str, ...] = ("translation",)
+    mirror: bool = True
+    black_surround: bool = True
     average_images: int = 10_000
+
+
+# Study E as published (widths and learning rate are DCGAN's).
+PLAIN = Recipe(learning_rate=2e-4, width=64, policy=(), mirror=False, black_surround=False, average_images=0)
 
 
 class AdversarialTraining(LightningModule):
@@ -63,7 +69,6 @@ class AdversarialTraining(LightningModule):
         self.average = copy.deepcopy(generator).eval().requires_grad_(False)
         self.register_buffer("images", images, persistent=False)
         self.recipe, self.seed = recipe, seed
-        self.loss = LOSSES[recipe.loss]
         self.steps_done = 0
         self.figures: dict[str, Tensor] = {}
 
@@ -87,23 +92,23 @@ class AdversarialTraining(LightningModule):
         fake = self.generator(torch.randn(len(real), self.generator.latent, device=real.device))
 
         real_scores, fake_scores = self.scores(real), self.scores(fake.detach())
-        discriminator_loss = self.loss.discriminator(real_scores, fake_scores)
+        d_loss = discriminator_loss(real_scores, fake_scores)
         discriminator_optimizer.zero_grad()
-        self.manual_backward(discriminator_loss)
+        self.manual_backward(d_loss)
         discriminator_optimizer.step()
 
         # Its own weights need no gradient here: that saves a quarter of the step.
         self.discriminator.requires_grad_(False)
-        generator_loss = self.loss.generator(self.scores(fake))
+        g_loss = generator_loss(self.scores(fake))
         generator_optimizer.zero_grad()
-        self.manual_backward(generator_loss)
+        self.manual_backward(g_loss)
         generator_optimizer.step()
         self.discriminator.requires_grad_(True)
 
         self.steps_done = step + 1
         update_average(self.average, self.generator, self.average_decay(step))
         self.figures = {
-            "d_loss": discriminator_loss.detach(), "g_loss": generator_loss.detach(),
+            "d_loss": d_loss.detach(), "g_loss": g_loss.detach(),
             "real_score": real_scores.detach().mean(), "fake_score": fake_scores.detach().mean(),
         }  # fmt: skip
 
@@ -122,6 +127,8 @@ class AdversarialTraining(LightningModule):
 
     def average_decay(self, step: int) -> float:
         """Decay of the moving average: the recipe's half-life, shorter at first so that early weights are forgotten."""
+        if self.recipe.average_images == 0:
+            return 0.0
         decay = 0.5 ** (self.recipe.batch_size / self.recipe.average_images)
         return min(decay, (1 + step) / (10 + step))
 

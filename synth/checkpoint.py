@@ -5,6 +5,7 @@ Nothing is ever unpickled, so files from others can be opened safely.
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import get_origin, get_type_hints
@@ -33,7 +34,8 @@ class GeneratorInfo:
         architecture: arguments of `networks.build_generator`: model, size (pixels), latent (length), width.
         dataset: name, licence and fingerprint of the dataset it was trained on.
         images, patients: how many it was trained on.
-        trained_on_patients: `patient_hash` of each patient, sorted; patients of a generator it started from included.
+        trained_on_patients: `patient_hash` of each patient (of "image <SHA-256>" for images without one), sorted; the
+            patients of a generator it started from included.
         trained_on_images: SHA-256 of each image file, sorted; likewise.
         steps: optimisation steps.
         seed: seed of the training.
@@ -59,7 +61,12 @@ class GeneratorInfo:
     def name(self) -> str:
         """A short name that differs for different weights, e.g. "dcgan-64-anemic-0123456789ab"."""
         model, size = self.architecture["model"], self.architecture["size"]
-        return f"{model}-{size}-{self.label}-{self.weights_sha256[:12]}"
+        return f"{model}-{size}-{slug(self.label)}-{self.weights_sha256[:12]}"
+
+
+def slug(label: str) -> str:
+    """A class name as part of a file name: anything but letters, digits, "_" and "-" becomes "-"."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", label)
 
 
 _KINDS = {name: get_origin(kind) or kind for name, kind in get_type_hints(GeneratorInfo).items()}

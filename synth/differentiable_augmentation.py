@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..runtime.errors import UserError
 
-_SHIFT = 1 / 8
+_SHIFT = 1 / 16
 _HOLE = 1 / 2
 
 
@@ -26,7 +26,10 @@ def augment(images: Tensor, policy: Sequence[str]) -> Tensor:
 
 
 def translate(images: Tensor) -> Tensor:
-    """Shift each image by up to an eighth of its size in each direction; what comes in is zero."""
+    """Shift each image by up to a sixteenth of its size in each direction; what comes in is black.
+
+    The paper shifts by up to an eighth and fills with 0, which is mid-grey here.
+    """
     count, _, height, width = images.shape
     down = _random_integers(count, round(height * _SHIFT), images.device)
     right = _random_integers(count, round(width * _SHIFT), images.device)
@@ -34,14 +37,14 @@ def translate(images: Tensor) -> Tensor:
 
 
 def shift(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
-    """Shift image b by down[b] and right[b] pixels (int64, negative is up and left), filling with zeros."""
+    """Shift image b by down[b] and right[b] pixels (int64, negative is up and left), filling with black (-1)."""
     count, _, height, width = images.shape
     rows = torch.arange(height, device=images.device) - down[:, None]
     columns = torch.arange(width, device=images.device) - right[:, None]
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     index = (rows.clamp(0, height - 1)[:, :, None] * width + columns.clamp(0, width - 1)[:, None, :]).view(count, 1, -1)
     moved = images.flatten(2).gather(2, index.expand(-1, images.shape[1], -1)).view_as(images)
-    return moved * inside[:, None]
+    return torch.where(inside[:, None], moved, -1.0)
 
 
 def cutout(images: Tensor) -> Tensor:
@@ -74,8 +77,8 @@ def choose_policy(name: str, classes: Iterable[str]) -> tuple[str, ...]:
     """The policy called `name` for a dataset with these classes.
 
     Args:
-        name: "auto" (all parts; without colour where the colour is the label), "none", or parts of POLICY_PARTS joined
-            by commas.
+        name: "auto" (colour and translation; where the colour is the label, translation and cutout), "none", or parts
+            of POLICY_PARTS joined by commas.
 
     Raises:
         UserError: an unknown part.
@@ -83,8 +86,7 @@ def choose_policy(name: str, classes: Iterable[str]) -> tuple[str, ...]:
     if name == "none":
         return ()
     if name == "auto":
-        color = _COLOR_IS_THE_LABEL.isdisjoint(classes)
-        return tuple(part for part in POLICY_PARTS if color or part != "color")
+        return ("color", "translation") if _COLOR_IS_THE_LABEL.isdisjoint(classes) else ("translation", "cutout")
     parts, known = tuple(part.strip() for part in name.split(",")), ", ".join(POLICY_PARTS)
     for part in parts:
         if part not in POLICY_PARTS:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ..data.dataset import DatasetWriter, FundusDataset
+from ..runtime.devices import choose_device
 from ..runtime.errors import UserError
 from ..runtime.progress import Progress
 from ..version import __version__
 from .adversarial import seed_of
-from .checkpoint import GeneratorInfo, load_generator
+from .checkpoint import GeneratorInfo, load_generator, slug
 
 # Convolutions of another batch size may sum in another order, so the network always sees exactly this many images.
 _NETWORK_BATCH = 16
@@ -22,8 +23,9 @@ NOT_A_PATIENT = "Synthetic fundus image, not a photograph of a patient"
 
 
 def generate(
-    run: Path | str, count: int, out: Path | str, seed: int = 0, batch_size: int = 64, quiet: bool = False
-) -> FundusDataset:
+    run: Path | str, count: int, out: Path | str, seed: int = 0, batch_size: int = 64, device: str = "cpu",
+    quiet: bool = False,
+) -> FundusDataset:  # fmt: skip
     """Make `count` images with the generator in `run` and write them as the dataset folder `out`.
 
     Image i depends on `seed` and i alone: it is the same for any `count` and `batch_size`. Its own seed, from which
@@ -32,6 +34,7 @@ def generate(
     Args:
         run: a run folder of `train`, or a folder with generator.safetensors and generator.json.
         batch_size: images made before they are written; rounded up to a multiple of 16.
+        device: where to compute; other devices round differently, so pixels may differ by one from the CPU's.
 
     Returns:
         the new dataset: synthetic, without patients, its dataset.json naming the patients (hashed) of the training.
@@ -42,6 +45,7 @@ def generate(
     if count < 1:
         raise UserError(f"--count is {count}; expected at least 1")
     generator, info = load_generator(run)
+    generator.to(choose_device(device))
     rounds = math.ceil(batch_size / _NETWORK_BATCH) * _NETWORK_BATCH
     writer = DatasetWriter(out, dataset_info(info, count, seed))
     with writer, Progress(count, f"generating {info.label}", quiet=quiet) as progress:
@@ -83,9 +87,9 @@ def to_pixels(images: Tensor) -> np.ndarray:
 def describe_image(info: GeneratorInfo, index: int, seed: int) -> tuple[dict, dict[str, str]]:
     """The metadata.csv row and the PNG text chunks of image `index`, made from `seed`."""
     row = {
-        "file_name": f"images/{info.label}_{index:06d}.png",
+        "file_name": f"images/{slug(info.label)}_{index:06d}.png",
         "label": info.label,
-        "source": f"synthetic:{info.dataset['name']}",
+        "source": f"synthetic:{info.dataset.get('name', 'unknown')}",
         "synthetic": "true",
         "generator": info.name,
         "seed": str(seed),
@@ -105,7 +109,7 @@ def dataset_info(info: GeneratorInfo, count: int, seed: int) -> dict:
     return {
         "name": f"{info.name} seed {seed}",
         "licence": info.dataset.get("licence") or "unknown",
-        "source": f"synthetic:{info.dataset['name']}",
+        "source": f"synthetic:{info.dataset.get('name', 'unknown')}",
         "description": NOT_A_PATIENT,
         "classes": [info.label],
         "image_size": info.architecture["size"],

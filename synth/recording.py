@@ -65,8 +65,9 @@ class Recorder(Callback):
             self._save(trainer, training)
 
     def on_train_end(self, trainer: Trainer, training: AdversarialTraining) -> None:
-        """Save the last step and put the sample sheets together."""
-        self._save(trainer, training)
+        """Save the last step, unless it just was, and put the sample sheets together."""
+        if training.steps_done % self.save_every:
+            self._save(trainer, training)
         write_animation(self.run)
 
     def _log(self, trainer: Trainer, training: AdversarialTraining) -> None:

@@ -1,14 +1,14 @@
 """Train a generator for one class.
 
-    fundus-synth train --data DATASET --class hypertension --minutes 10
-    fundus-synth train --data DATASET --class hypertension --minutes 20 --out RUN --resume
+    fundus-synth train --data DATASET --class hypertension --out RUN
+    fundus-synth train --data DATASET --class hypertension --out RUN --steps 12000 --resume
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,17 +24,17 @@ from ..runtime.errors import UserError, counts
 from ..runtime.progress import Progress
 from ..runtime.runs import RunFolder, default_run_path, latest_run_path
 from ..version import __version__
-from .adversarial import AdversarialTraining, Recipe, field_of_view
-from .checkpoint import GeneratorInfo
+from .adversarial import PLAIN, AdversarialTraining, Recipe, field_of_view
+from .checkpoint import GeneratorInfo, slug
 from .differentiable_augmentation import choose_policy
 from .networks import NETWORKS
 from .recording import Recorder
-from .training_state import read_state, restore_networks
+from .training_state import read_state, restore_networks, start_from_run
 
+SIZES = (16, 32, 64, 128, 256, 512)
 FEWEST_IMAGES = 8
-_LATENT = 100
-_WIDTH = 32
-_STEPS = 7500
+LATENT = 100
+STEPS = 6000
 _ENDLESS = 10**9
 
 
@@ -46,7 +46,7 @@ def train(
     size: int = 64,
     steps: int | None = None,
     minutes: float | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     seed: int = 0,
     augment: str = "auto",
     out: Path | str | None = None,
@@ -54,6 +54,7 @@ def train(
     device: str = "auto",
     precision: str = "auto",
     quiet: bool = False,
+    start_from: Path | str | None = None,
     save_every: int = 250,
 ) -> RunFolder:
     """Train a generator on the images of one class (of the train split, where the dataset has one).
@@ -64,11 +65,13 @@ def train(
         label: the class; its images need not have patients, but then leaks can only be found by image.
         model: a key of NETWORKS.
         size: pixels, a power of two from 16 up.
-        steps: optimisation steps in all; 7500 unless `minutes` is given (64 px: about ten minutes on two cores).
+        steps: optimisation steps in all; 6000 unless `minutes` is given (64 px: about ten minutes on two cores).
         minutes: stop after this long.
-        augment: a policy as in `choose_policy`; "none" trains on the bare images, neither augmented nor mirrored.
+        batch_size: real images of one step; 32 by default.
+        augment: a policy as in `choose_policy`; "none" is the study's DCGAN: wide, slower, nothing added (`PLAIN`).
         out: the run folder; runs/train-<time>-<label> by default, the newest such when resuming.
         resume: continue what is in the run folder.
+        start_from: run folder of another class (same model and size) whose networks to begin with.
         save_every: steps between checkpoints and sample sheets.
 
     Returns:
@@ -79,57 +82,48 @@ def train(
         UserError: no such class or fewer than 8 images of it, bad options, or a run that these options do not continue.
         JobError: a loss became infinite or not a number.
     """
-    where, dtype = choose_device(device), precision_for(precision, choose_device(device))
+    where = choose_device(device)
+    dtype = precision_for(precision, where)
+    batch_size = Recipe.batch_size if batch_size is None else batch_size
+    check_options(model, size, steps, batch_size)
     photographs, notes = training_photographs(dataset, label)
     recipe = make_recipe(dataset, batch_size, augment)
     config = {
-        "label": label, "model": model, "size": size, "steps": steps, "minutes": minutes, "seed": seed,
-        **_plain(recipe), "width": _WIDTH, "latent": _LATENT, "device": where.type, "precision": str(dtype)[6:],
-        "data": str(dataset.path), "fingerprint": photographs.fingerprint, "save_every": save_every,
+        "data": str(dataset.path.resolve()), "fingerprint": photographs.fingerprint, "label": label, "model": model,
+        "size": size, "latent": LATENT, "steps": steps, "minutes": minutes, "seed": seed,
+        **_plain(recipe), "device": where.type, "precision": str(dtype), "save_every": save_every,
+        "start_from": start_from and str(start_from),
     }  # fmt: skip
     training = make_training(photographs, recipe, model, size, seed)
-    path = out or (latest_run_path("train", label) if resume else default_run_path("train", label))
+    info = describe(photographs, dataset, label, training)
+    if start_from is not None:
+        info = with_ancestor(info, start_from_run(training, Path(start_from)))
+    path = (latest_run_path if resume else default_run_path)("train", slug(label)) if out is None else out
     run = RunFolder.open_or_create(path, config, resume)
     state = read_state(run.checkpoints) if resume else None
     if state is not None:
         restore_networks(training, state)
     run.truncate_metrics(training.steps_done)
-    info = describe(photographs, dataset, label, training)
     if steps is None:
-        steps = _STEPS if minutes is None else _ENDLESS
-    start = training.steps_done
-    with Progress(steps * batch_size, f"training {label}", quiet=quiet, start=start * batch_size) as progress:
+        steps = STEPS if minutes is None else _ENDLESS
+    seen, total = training.steps_done * batch_size, steps * batch_size
+    with Progress(total, f"training {label}", quiet=quiet, start=seen) as progress:
         for note in notes:
             progress.note(note)
-        if start < steps:
-            recorder = Recorder(run, info, state, progress, save_every, minutes)
-            trainer = _trainer(run, where, dtype, start, recorder)
-            with warnings.catch_warnings():
-                # Lightning warns that the average is in evaluation mode, where it belongs.
-                warnings.filterwarnings("ignore", module="pytorch_lightning")
-                trainer.fit(training, train_dataloaders=range(start, steps))
+        _fit(training, Recorder(run, info, state, progress, save_every, minutes), steps, where, dtype)
     return run
 
 
-def train_job(
-    data: str, label: str, out: str, patients: list[str] | None = None, **options: object
-) -> dict[str, str]:
-    """`train` with plain arguments, for job lists; continues the run in `out` if there is one.
-
-    Args:
-        data: a dataset folder.
-        patients: train on these patients' images only (whatever the split column says); None for `train`'s choice.
-        options: more arguments of `train`.
-
-    Returns:
-        {"run": the run folder}.
-    """
-    dataset = FundusDataset.open(data)
-    if patients is not None:
-        chosen = dataset.column("patient_id").isin(patients)
-        dataset = dataset.subset(chosen).with_split(["train"] * int(chosen.sum()))
-    run = train(dataset, label, out=out, resume=Path(out).exists(), **options)
-    return {"run": str(run.path)}
+def check_options(model: str, size: int, steps: int | None, batch_size: int) -> None:
+    """Raise UserError unless these options of `train` make sense."""
+    if model not in NETWORKS:
+        raise UserError(f"--model {model} is not known", hint=f"Use {' or '.join(NETWORKS)}.")
+    if size not in SIZES:
+        raise UserError(f"--size is {size}; expected one of {', '.join(map(str, SIZES))}")
+    if steps is not None and steps < 1:
+        raise UserError(f"--steps is {steps}; expected at least 1")
+    if batch_size < 2:
+        raise UserError(f"--batch-size is {batch_size}; expected at least 2, for batch norm")
 
 
 def training_photographs(dataset: FundusDataset, label: str) -> tuple[FundusDataset, list[str]]:
@@ -158,30 +152,25 @@ def make_recipe(dataset: FundusDataset, batch_size: int, augment: str) -> Recipe
     """The recipe for one class of `dataset`.
 
     Raises:
-        UserError: an unknown augmentation, or a batch of fewer than 2 images (batch norm needs two).
+        UserError: an unknown augmentation.
     """
-    if batch_size < 2:
-        raise UserError(f"--batch-size is {batch_size}; expected at least 2")
     policy = choose_policy(augment, dataset.class_counts())
-    return Recipe(batch_size=batch_size, policy=policy, mirror=bool(policy))
+    return replace(Recipe(policy=policy) if policy else PLAIN, batch_size=batch_size)
 
 
 def make_training(photographs: FundusDataset, recipe: Recipe, model: str, size: int, seed: int) -> AdversarialTraining:
     """Networks with their first weights, and the images.
 
     Raises:
-        UserError: an unknown model or size, or an unreadable image.
+        UserError: an unreadable image.
     """
-    if model not in NETWORKS:
-        raise UserError(f"--model {model} is not known", hint=f"Use {' or '.join(NETWORKS)}.")
-    if size < 16 or size & (size - 1):
-        raise UserError(f"--size is {size}; expected 16, 32, 64, 128, 256 or 512")
     pixels = torch.from_numpy(np.array(image_cache(photographs, size))).permute(0, 3, 1, 2).contiguous()
     torch.manual_seed(seed)
     make_generator, make_discriminator = NETWORKS[model]
-    generator = make_generator(size=size, latent=_LATENT, width=_WIDTH).to(memory_format=torch.channels_last)
-    discriminator = make_discriminator(size=size, width=_WIDTH).to(memory_format=torch.channels_last)
-    generator.field_of_view.copy_(field_of_view(pixels, recipe.mirror))
+    generator = make_generator(size=size, latent=LATENT, width=recipe.width).to(memory_format=torch.channels_last)
+    discriminator = make_discriminator(size=size, width=recipe.width).to(memory_format=torch.channels_last)
+    if recipe.black_surround:
+        generator.field_of_view.copy_(field_of_view(pixels, recipe.mirror))
     return AdversarialTraining(generator, discriminator, pixels, recipe, seed)
 
 
@@ -196,7 +185,7 @@ def describe(
         dataset={"name": dataset.name, **known},
         images=len(photographs),
         patients=len(photographs.patients),
-        trained_on_patients=sorted(map(patient_hash, photographs.patients)),
+        trained_on_patients=sorted({patient_hash(name) for name in people(photographs)}),
         trained_on_images=sorted(photographs.image_digests),
         steps=training.steps_done,
         seed=training.seed,
@@ -205,28 +194,53 @@ def describe(
     )
 
 
+def people(photographs: FundusDataset) -> list[str]:
+    """Whom each image shows: its patient_id, or "image <SHA-256>" where there is none."""
+    ids = photographs.column("patient_id")
+    if (ids != "").all():
+        return list(ids)
+    return [name or f"image {digest}" for name, digest in zip(ids, photographs.image_digests, strict=True)]
+
+
+def with_ancestor(info: GeneratorInfo, ancestor: GeneratorInfo) -> GeneratorInfo:
+    """`info` with the patients and images added that the generator it starts from has seen."""
+    patients = {*info.trained_on_patients, *ancestor.trained_on_patients}
+    images = {*info.trained_on_images, *ancestor.trained_on_images}
+    return replace(info, trained_on_patients=sorted(patients), trained_on_images=sorted(images))
+
+
 def precision_for(name: str, device: torch.device) -> torch.dtype:
     """As `choose_precision`, but "auto" is bfloat16 too on processors that multiply it in hardware (measured 1.5 x)."""
-    if name == "auto" and device.type == "cpu" and torch.cpu._is_avx512_bf16_supported():
+    # Not public in PyTorch: where it is missing, nothing is lost but speed.
+    in_hardware = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
+    if name == "auto" and device.type == "cpu" and in_hardware():
         return torch.bfloat16
     return choose_precision(name, device)
 
 
-def _trainer(run: RunFolder, device: torch.device, dtype: torch.dtype, start: int, recorder: Recorder) -> Trainer:
+def _fit(
+    training: AdversarialTraining, recorder: Recorder, steps: int, device: torch.device, dtype: torch.dtype
+) -> None:
+    if training.steps_done >= steps:
+        return
     # Lightning announces devices and tips at INFO; the run folder and the progress bar say what matters.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    logger = TensorBoardLogger(run.path, name="tensorboard", version="", purge_step=start)
-    return Trainer(
+    first, folder = training.steps_done, recorder.run.path
+    trainer = Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
         devices=1 if device.index is None else [device.index],
         precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
         max_epochs=1,
-        logger=logger,
+        logger=TensorBoardLogger(folder, name="tensorboard", version="", purge_step=first),
         callbacks=[recorder],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    with warnings.catch_warnings():
+        # It also warns that the average is in evaluation mode, where it belongs.
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        trainer.fit(training, train_dataloaders=range(first, steps))
 
 
 def _plain(recipe: Recipe) -> dict:

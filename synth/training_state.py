@@ -12,6 +12,7 @@ from pytorch_lightning import Trainer
 from ..runtime.errors import UserError
 from ..runtime.files import write_bytes
 from .adversarial import AdversarialTraining
+from .checkpoint import GeneratorInfo, load_generator
 
 STATE = "state.pt"
 
@@ -46,6 +47,32 @@ def restore_networks(training: AdversarialTraining, state: dict) -> None:
     """Load the networks, the average and the step counter from `read_state`'s answer."""
     training.load_state_dict(state["networks"])
     training.steps_done = state["steps"]
+
+
+def start_from_run(training: AdversarialTraining, run: Path) -> GeneratorInfo:
+    """Begin with the networks of another run (its averaged generator and its discriminator) instead of random ones.
+
+    Returns:
+        the description of that run's generator: whoever it has seen, the new one has seen too.
+
+    Raises:
+        UserError: `run` is not a finished or interrupted training of the same networks.
+    """
+    generator, info = load_generator(run)
+    state = read_state(run / "checkpoints")
+    if state is None:
+        raise UserError(f"has no checkpoints/{STATE}, so its discriminator is lost", path=run)
+    if generator.architecture != training.generator.architecture:
+        ours, theirs = training.generator.architecture, generator.architecture
+        raise UserError(f"has other networks ({theirs}) than this training ({ours})", path=run)
+    surround = training.generator.field_of_view.clone()
+    for network in (training.generator, training.average):
+        network.load_state_dict(generator.state_dict())
+        network.field_of_view.copy_(surround)
+    prefix = "discriminator."
+    theirs = {k.removeprefix(prefix): v for k, v in state["networks"].items() if k.startswith(prefix)}
+    training.discriminator.load_state_dict(theirs)
+    return info
 
 
 def restore_optimizers(trainer: Trainer, state: dict) -> None:

@@ -46,7 +46,9 @@ def _parse_arm(name: str) -> Arm:
             augment = part
             make_augmentation(augment)
         elif part != "default":
-            raise UserError(f"no arm is called {name!r}", hint="Use default, classical, classical:anemia, gan or gan:RATIO.")
+            raise UserError(
+                f"no arm is called {name!r}", hint="Use default, classical, classical:anemia, gan or gan:RATIO."
+            )
     return Arm(name, augment, ratio)
 
 

@@ -29,7 +29,7 @@ from ...runtime.runs import RunFolder, default_run_path, latest_run_path
 from ...synth.checkpoint import load_generator
 from ...synth.generate import generate
 from ..evidence import interval, paired_difference, verdict
-from ..fitting import TrainingOptions, fit
+from ..fitting import TrainingOptions, check_options, fit
 from ..held_out import refuse_seen
 from ..images import ImageSource
 from ..predictions import predict_images, prediction_table, read_predictions, seed_predictions, write_predictions
@@ -74,6 +74,7 @@ def compare_augmentations(
         backbone=backbone, size=size, weights=str(weights) if weights else None, steps=steps, batch_size=batch_size,
         evaluate_every=steps // epochs, keep="last", device=device, precision=precision,
     )  # fmt: skip
+    check_options(options, len(chosen.classes))
     if out is None:
         name = "compare-augmentations"
         out = latest_run_path("compare", name) if resume else default_run_path("compare", name)
@@ -83,7 +84,9 @@ def compare_augmentations(
         "generators": [str(path) for path in generators], "generator_steps": generator_steps, "seed": seed, **asdict(options),
     }, resume)  # fmt: skip
     _write_split(divided, run.path / "split.csv")
-    synthetic = _make_synthetic(run, dataset, divided, chosen, parsed, given, size, generator_steps, seed, device, quiet)
+    synthetic = _make_synthetic(
+        run, dataset, divided, chosen, parsed, given, size, generator_steps, seed, device, quiet
+    )
     results = _train_arms(run, dataset, chosen, parsed, synthetic, options, range(seed, seed + seeds), workers, quiet)
     comparison = _judge(run, chosen, parsed, results, steps)
     write_report(comparison, divided, synthetic, options)
@@ -92,8 +95,9 @@ def compare_augmentations(
 
 def _divide(dataset: FundusDataset, target: Target, ratios: str, seed: int) -> FundusDataset:
     part = target.of(dataset)
+    shares = parse_ratios(ratios)
     if not part.has_split:
-        part = part.with_split(split_by_patient(part.table, parse_ratios(ratios), seed, dataset.path))
+        part = part.with_split(split_by_patient(part.table, shares, seed, dataset.path))
     return split_dataset(part, target, seed)
 
 
@@ -193,7 +197,9 @@ def _train_arms(
     return {arm.name: [results[jobs[arm.name, seed].name] for seed in seeds] for arm in arms}
 
 
-def train_arm(data: str, split: str, column: str, classes: list[str], synthetic: list[str], out: str, options: dict) -> dict:
+def train_arm(
+    data: str, split: str, column: str, classes: list[str], synthetic: list[str], out: str, options: dict
+) -> dict:
     """A job: one training of one arm, and its predictions for the test patients."""
     target, chosen = Target(column, tuple(classes)), TrainingOptions(**options)
     dataset = _read_split(data, split, target)
@@ -209,7 +215,9 @@ def train_arm(data: str, split: str, column: str, classes: list[str], synthetic:
     )  # fmt: skip
     test = parts["test"]
     probabilities = predict_images(fitted.model, test.images, device=next(fitted.model.parameters()).device)
-    write_predictions(run.path / "predictions.csv", prediction_table(test.dataset, test.labels, probabilities, target.classes))
+    write_predictions(
+        run.path / "predictions.csv", prediction_table(test.dataset, test.labels, probabilities, target.classes)
+    )
     return {"run": str(run.path), "steps": int(fitted.history["step"].max())}
 
 

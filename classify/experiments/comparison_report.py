@@ -63,7 +63,9 @@ def _add_figures(report: Report, comparison: Comparison) -> None:
             axis.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
     positive = comparison.target.classes[1] if len(comparison.target.classes) == 2 else "all classes (macro)"
     for axis, name in zip(axes, ("F1", "Recall"), strict=True):
-        axis.set(xlabel="epoch of the real images (equal steps in every arm)", ylabel=f"{name}, {positive}", ylim=(0, 1))
+        axis.set(
+            xlabel="epoch of the real images (equal steps in every arm)", ylabel=f"{name}, {positive}", ylim=(0, 1)
+        )
     axes[0].legend(frameon=False)
     report.section("F1 and recall as training goes on")
     report.figure(figure, "Validation patients. Line: mean over seeds; band: smallest to largest seed.")

@@ -55,27 +55,20 @@ class Discriminator(nn.Module):
 
     Args:
         size, width: as for the generator.
-        norm: "batch" (the study) or "spectral" (Miyato 2018).
 
     Raises:
-        ValueError: an unknown `norm` or `size`.
+        ValueError: `size` is not a power of two from 16 up.
     """
 
-    def __init__(self, size: int = 64, width: int = 64, norm: str = "batch"):
+    def __init__(self, size: int = 64, width: int = 64):
         super().__init__()
-        if norm not in ("batch", "spectral"):
-            raise ValueError(f"norm is {norm!r}; expected batch or spectral")
         channels = channel_plan(size, width)[::-1]
         layers = [nn.Conv2d(3, channels[0], 4, 2, 1), nn.LeakyReLU(_SLOPE)]
         for before, after in zip(channels, channels[1:], strict=False):
-            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=norm == "spectral")]
-            layers += _norm_and_activation(after) if norm == "batch" else [nn.LeakyReLU(_SLOPE)]
+            layers += [nn.Conv2d(before, after, 4, 2, 1, bias=False), *_norm_and_activation(after)]
         layers += [nn.Conv2d(channels[-1], 1, 4, 1, 0)]
         self.layers = nn.Sequential(*layers)
-        if norm == "batch":
-            self.apply(_initialize)
-        else:
-            self.apply(_normalize_spectrum)
+        self.apply(_initialize)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, size, size) in -1..1 -> (B,) float32 scores (logits)."""
@@ -100,8 +93,3 @@ def _initialize(module: nn.Module) -> None:
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, nn.BatchNorm2d):
         nn.init.normal_(module.weight, 1.0, 0.02)
-
-
-def _normalize_spectrum(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.utils.parametrizations.spectral_norm(module)

@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fundus_synth.classify.training import train
+
+from fundus_synth.classify.train import train
 from fundus_synth.data.dataset import DatasetWriter
 
 torch.set_num_threads(1)
 
 
-def write_toy(path: Path, patients: int = 60, prefix: str = "toy", info: dict | None = None, size: int = 64) -> Path:
+def _write_toy(path: Path, patients: int = 60, prefix: str = "toy", info: dict | None = None, size: int = 64) -> Path:
     """`patients` with two eyes each, every other one "anemic": a brighter red square on noise."""
     random = np.random.default_rng(0)
     with DatasetWriter(path, {"name": prefix, **(info or {})}) as writer:
@@ -34,8 +35,13 @@ def write_toy(path: Path, patients: int = 60, prefix: str = "toy", info: dict | 
 
 
 @pytest.fixture(scope="session")
+def write_toy():
+    return _write_toy
+
+
+@pytest.fixture(scope="session")
 def toy_path(tmp_path_factory) -> Path:
-    return write_toy(tmp_path_factory.mktemp("toy") / "toy")
+    return _write_toy(tmp_path_factory.mktemp("toy") / "toy")
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from fundus_synth.classify.augmentation import add_noise, make_augmentation, percentiles, rescale_intensity, rotate
-from fundus_synth.runtime.errors import UserError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fundus_synth.classify.augmentation import add_noise, make_augmentation, percentiles, rescale_intensity, rotate
+from fundus_synth.runtime.errors import UserError
 
 ARMS = ["default", "classical:odir", "classical:anemia"]
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from fundus_synth.classify.images import ImageSource, as_source, to_batch
 
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fundus_synth.classify import metrics
-from fundus_synth.classify.metrics import BY_CLASS, WHOLE, by_class, confusion_matrix, score, summarize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
+
+from fundus_synth.classify import metrics
+from fundus_synth.classify.metrics import BY_CLASS, WHOLE, by_class, confusion_matrix, score, summarize
 
 
 def _random_case(classes: int, seed: int, n: int = 120):
@@ -138,7 +139,9 @@ def test_no_weight_at_all_is_nan():
 @given(data=st.data(), classes=st.integers(2, 4), n=st.integers(1, 12))
 def test_every_metric_is_nan_or_in_range(data, classes, n):
     true = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=n, max_size=n)))
-    raw = np.array(data.draw(st.lists(st.integers(0, 5), min_size=n * classes, max_size=n * classes))).reshape(n, classes)
+    raw = np.array(data.draw(st.lists(st.integers(0, 5), min_size=n * classes, max_size=n * classes))).reshape(
+        n, classes
+    )
     probabilities = (raw + 1e-3) / (raw + 1e-3).sum(axis=1, keepdims=True)
     for name, value in summarize(true, probabilities).items():
         low = -1 if name == "quadratic_kappa" else 0

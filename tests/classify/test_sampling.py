@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fundus_synth.classify.sampling import DrawSequence
-from fundus_synth.runtime.errors import UserError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from fundus_synth.classify.sampling import DrawSequence
+from fundus_synth.runtime.errors import UserError
 
 
 @settings(max_examples=40, deadline=None)

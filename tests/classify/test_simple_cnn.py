@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from fundus_synth.classify.simple_cnn import SimpleCNN, plan_for
 
 

@@ -40,11 +40,11 @@ def call(capsys, monkeypatch, tmp_path) -> Callable[..., Done]:
 
 @pytest.fixture(scope="session")
 def camera_frames(tmp_path_factory):
-    """Phantom camera frames: 12 images of each of three classes, 128 px."""
+    """Phantom camera frames: 20 images of each of three classes, 128 px."""
     from fundus_synth.data.phantom.cohort import write_phantom_dataset
 
     folder = tmp_path_factory.mktemp("phantom") / "camera"
-    write_phantom_dataset(folder, images_per_class=12, size=128, seed=0, standardized=False, workers=1, quiet=True)
+    write_phantom_dataset(folder, images_per_class=20, size=128, seed=0, standardized=False, workers=1, quiet=True)
     return folder
 
 

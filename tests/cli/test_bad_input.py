@@ -44,7 +44,7 @@ def train(call, data, label="anemic"):
 
 
 def test_no_such_class(call, eyes, tmp_path):
-    refused(train(call, eyes, "anaemia"), "anaemia", "normal (12)", "anemic (12)", "diabetes (12)")
+    refused(train(call, eyes, "anaemia"), "anaemia", "normal (20)", "anemic (20)", "diabetes (20)")
     assert not (tmp_path / "out").exists()
 
 

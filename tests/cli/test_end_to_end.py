@@ -71,7 +71,7 @@ def test_classify_train_evaluate_predict_explain(call, eyes, camera_frames, tmp_
     done = call("fundus-classify", "predict", "run", camera_frames / "images", "--json", *TINY)
     assert done.code == 0, done.err
     rows = json.loads(done.out)
-    assert len(rows) == 36 and {row["predicted"] for row in rows} <= {"normal", "anemic"}
+    assert len(rows) == 60 and {row["predicted"] for row in rows} <= {"normal", "anemic"}
     done = call("fundus-classify", "explain", "run", "--data", eyes, "--out", "maps", "--count", 1, *TINY)
     assert done.code == 0, done.err
     assert (tmp_path / "maps" / "report.html").exists()

@@ -3,7 +3,13 @@ import torch
 from torch import nn
 
 from fundus_synth.synth.adversarial import (
-    AdversarialTraining, Recipe, batch_indices, field_of_view, seed_of, update_average,
+    PLAIN,
+    AdversarialTraining,
+    Recipe,
+    batch_indices,
+    field_of_view,
+    seed_of,
+    update_average,
 )  # fmt: skip
 from fundus_synth.synth.networks.dcgan import Discriminator, Generator
 
@@ -25,6 +31,26 @@ def test_average_copies_counters():
     update_average(average, network, 0.5)
     assert average.num_batches_tracked == 1
     assert torch.allclose(average.running_mean, 0.5 * network.running_mean)
+
+
+def training_with(recipe):
+    return AdversarialTraining(
+        Generator(16, 4, 2), Discriminator(16, 2), torch.zeros(8, 3, 16, 16, dtype=torch.uint8), recipe, seed=0
+    )
+
+
+def test_decay_has_the_recipe_s_half_life_and_starts_short():
+    training = training_with(Recipe(batch_size=50, average_images=1000))
+    assert training.average_decay(0) == pytest.approx(0.1)
+    assert training.average_decay(10_000) ** (1000 / 50) == pytest.approx(0.5)
+    assert training_with(PLAIN).average_decay(10_000) == 0
+
+
+def test_the_average_stays_in_evaluation_mode():
+    training = training_with(PLAIN)
+    training.eval()
+    training.train()
+    assert training.generator.training and not training.average.training
 
 
 def test_every_image_is_seen_once_a_pass():

@@ -1,0 +1,118 @@
+"""What a training leaves behind while it runs: metrics, the classifier, and the state for `--resume`."""
+
+from __future__ import annotations
+
+import math
+import pickle
+
+import numpy as np
+import torch
+from pytorch_lightning import Callback, Trainer
+
+from ..runtime.errors import JobError, UserError
+from ..runtime.files import atomic_path
+from ..runtime.progress import Progress
+from ..runtime.runs import RunFolder
+from .checkpoint import About, save_classifier
+from .images import ImageSource
+from .metrics import score
+from .predictions import predict_images
+from .supervised import SupervisedTraining
+
+_STATE = "resume.pt"
+_KEYS = {"step", "best", "network", "optimizer", "started_from"}
+_VALIDATION_METRICS = ("log_loss", "accuracy", "macro_f1", "f1", "recall", "auroc")
+
+
+class Recorder(Callback):
+    """Evaluates every `evaluate_every` steps and at the end, and saves at the same moments.
+
+    Args:
+        run: where to.
+        about: what classifier.json says.
+        validation: images and labels that metrics.csv is about.
+        progress: an open progress bar that counts steps.
+        state: what to resume from, see `read_state`.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        about: About,
+        validation: tuple[ImageSource, np.ndarray],
+        progress: Progress,
+        state: dict | None,
+    ):
+        self.run, self.about, self.validation, self.progress, self.state = run, about, validation, progress, state
+        self.best = state["best"] if state else -math.inf
+
+    def on_train_start(self, trainer: Trainer, training: SupervisedTraining) -> None:
+        """Continue the optimiser where the state was saved."""
+        if self.state:
+            trainer.optimizers[0].load_state_dict(self.state["optimizer"])
+
+    def on_train_batch_end(
+        self, trainer: Trainer, training: SupervisedTraining, outputs: object, batch: int, batch_idx: int
+    ) -> None:
+        """Count; evaluate and save when it is time."""
+        self.progress.advance()
+        done, options = training.steps_done, training.options
+        if done % options.evaluate_every == 0 or done == options.steps:
+            row = evaluate_step(training, *self.validation)
+            self._save(trainer, training, row)
+            self.progress.advance(0, loss=row["train_loss"], val_macro_f1=row["val_macro_f1"])
+
+    def _save(self, trainer: Trainer, training: SupervisedTraining, row: dict[str, float]) -> None:
+        better = row["val_macro_f1"] > self.best
+        if better or training.options.keep == "last":
+            save_classifier(self.run.checkpoints, training.model, self.about)
+        self.best = max(self.best, row["val_macro_f1"])
+        self.run.log_metrics(row)
+        # Last: a kill before this repeats the evaluation, and its row of metrics.csv is dropped on resuming.
+        with atomic_path(self.run.checkpoints / _STATE) as temporary:
+            torch.save(
+                {
+                    "step": training.steps_done,
+                    "best": self.best,
+                    "network": training.model.network.state_dict(),
+                    "optimizer": trainer.optimizers[0].state_dict(),
+                    "started_from": training.model.loaded,
+                },
+                temporary,
+            )
+
+
+def evaluate_step(training: SupervisedTraining, images: ImageSource, labels: np.ndarray) -> dict[str, float]:
+    """One row of metrics.csv: step, epoch, train_loss (mean since the last row), and val_<metric>.
+
+    f1, recall and auroc are of the positive class when there are two classes, macro averages otherwise.
+
+    Raises:
+        JobError: the training loss is no longer finite.
+    """
+    train_loss = float(torch.stack(training.losses).mean())
+    training.losses.clear()
+    if not math.isfinite(train_loss):
+        raise JobError(f"the loss became {train_loss} by step {training.steps_done}; try a smaller --learning-rate")
+    epoch = training.steps_done * training.options.batch_size / len(training.source)
+    probabilities = predict_images(training.model, images, device=training.device)
+    values = {f"val_{name}": float(score(name, labels, probabilities)) for name in _VALIDATION_METRICS}
+    return {"step": training.steps_done, "epoch": epoch, "train_loss": train_loss, **values}
+
+
+def read_state(run: RunFolder) -> dict | None:
+    """What the Recorder saved last, on the CPU: step, best, network, optimizer, started_from; None when nothing yet.
+
+    Raises:
+        UserError: the file is damaged or not ours.
+    """
+    path = run.checkpoints / _STATE
+    if not path.exists():
+        return None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if isinstance(state, dict) and state.keys() == _KEYS:
+            return state
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError("is damaged and cannot be resumed from", path=path, hint="Start a new run.") from error
+    raise UserError("is not the state of a training", path=path, hint="Start a new run.")
