@@ -22,13 +22,14 @@ setup: .venv/installed
 
 demo: setup
 	rm -rf $(DEMO)
-	$(BIN)/fundus-preprocess demo $(DEMO)/camera --images-per-class 60 --size 512
+	$(BIN)/fundus-preprocess demo $(DEMO)/camera --images-per-class 100 --size 512
 	$(BIN)/fundus-preprocess run $(DEMO)/camera $(DEMO)/eyes --size 128
 	$(BIN)/fundus-preprocess split $(DEMO)/eyes --ratios 0.6,0.1,0.3
 	$(BIN)/fundus-synth train --data $(DEMO)/eyes --class anemic --steps 400 --out $(DEMO)/generator
 	$(BIN)/fundus-synth generate $(DEMO)/generator --count 100 --out $(DEMO)/synthetic
 	$(BIN)/fundus-classify compare-augmentations --data $(DEMO)/eyes --classes normal,anemic \
-	    --arms default,classical:anemia,gan --seeds 2 --epochs 20 --generator $(DEMO)/generator --generator-steps 400 \
+	    --arms default,classical:anemia,gan --seeds 3 --epochs 40 --workers 2 \
+	    --generator $(DEMO)/generator --generator-steps 400 \
 	    --out $(DEMO)/comparison
 	@echo "Open this page: $(DEMO)/comparison/report.html"
 
@@ -40,7 +41,7 @@ test-all: setup
 
 lint: setup
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check --diff . || true
+	$(BIN)/ruff format --check .
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -168,7 +168,9 @@ def classify_train(
     from .runtime.files import read_json
 
     metrics = read_json(run.path / "metrics.json")
-    _print(json, {"run": str(run.path), "metrics": metrics}, f"{run.path}: trained", f"report: {run.path / 'report.html'}")
+    _print(
+        json, {"run": str(run.path), "metrics": metrics}, f"{run.path}: trained", f"report: {run.path / 'report.html'}"
+    )
 
 
 @classify.command("evaluate")

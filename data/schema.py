@@ -156,7 +156,9 @@ def _gram_per_litre(name: str, value: float) -> str:
 def _check_choices(name: str, column: Column, values: pd.Series, path: Path) -> None:
     wrong = ~values.isin(("", *column.choices))
     for index in values.index[wrong]:
-        raise UserError(f"{name} is {values[index]!r}; expected {' or '.join(column.choices)}", path=path, row=index + 2)
+        raise UserError(
+            f"{name} is {values[index]!r}; expected {' or '.join(column.choices)}", path=path, row=index + 2
+        )
 
 
 def _check_file_names(table: pd.DataFrame, path: Path) -> None:
@@ -164,7 +166,9 @@ def _check_file_names(table: pd.DataFrame, path: Path) -> None:
         if not name:
             raise UserError("file_name is empty", path=path, row=index + 2)
         if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-            raise UserError(f"file_name {name!r} leaves the dataset folder; expected images/...", path=path, row=index + 2)
+            raise UserError(
+                f"file_name {name!r} leaves the dataset folder; expected images/...", path=path, row=index + 2
+            )
     repeated = table["file_name"].duplicated()
     for index in table.index[repeated]:
         raise UserError(f"file_name {table['file_name'][index]!r} is there twice", path=path, row=index + 2)

@@ -91,7 +91,9 @@ def _strata(table: pd.DataFrame) -> np.ndarray:
 def _check_ratios(ratios: Sequence[float]) -> np.ndarray:
     shares = np.asarray(ratios, dtype=float)
     if shares.shape != (3,) or (shares < 0).any() or not np.isclose(shares.sum(), 1) or shares[0] == 0:
-        raise UserError(f"ratios {','.join(map(str, ratios))} are not three shares that sum to 1", hint="Try 0.8,0.1,0.1.")
+        raise UserError(
+            f"ratios {','.join(map(str, ratios))} are not three shares that sum to 1", hint="Try 0.8,0.1,0.1."
+        )
     return shares
 
 

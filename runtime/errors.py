@@ -15,7 +15,9 @@ class UserError(Exception):
         hint: what to do.
     """
 
-    def __init__(self, message: str, *, path: Path | str | None = None, row: int | None = None, hint: str | None = None):
+    def __init__(
+        self, message: str, *, path: Path | str | None = None, row: int | None = None, hint: str | None = None
+    ):
         self.message, self.path, self.row, self.hint = message, path, row, hint
         super().__init__(message)
 

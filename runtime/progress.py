@@ -67,7 +67,9 @@ class Progress:
         """One plain line: description, how far, rate, time left, values."""
         left = (self.total - self.done) / self.rate if self.rate > 0 else float("inf")
         parts = [f"{self.description}: {self.done}/{self.total} {self.unit}", f"{self.rate:.1f} {self.unit}/s"]
-        parts.append(f"{duration(left)} left" if self.done < self.total else f"{duration(time.monotonic() - self._began)}")
+        parts.append(
+            f"{duration(left)} left" if self.done < self.total else f"{duration(time.monotonic() - self._began)}"
+        )
         parts += [f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in self._values.items()]
         return ", ".join(parts)
 

@@ -1,11 +1,11 @@
 """Run folders: what every command that trains leaves behind, and what `--resume` continues from.
 
-    RUN/config.yaml        every option, resolved
-    RUN/environment.json   versions, machine kind, command line
-    RUN/metrics.csv        one row a logged step
-    RUN/checkpoints/       what `--resume` reads and later commands load
-    RUN/samples/           pictures made on the way
-    RUN/report.html        where the command writes one
+RUN/config.yaml        every option, resolved
+RUN/environment.json   versions, machine kind, command line
+RUN/metrics.csv        one row a logged step
+RUN/checkpoints/       what `--resume` reads and later commands load
+RUN/samples/           pictures made on the way
+RUN/report.html        where the command writes one
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ import yaml
 from .errors import UserError
 from .files import atomic_path, make_folder, refuse_existing, write_json, write_text
 
-_PACKAGES = ("fundus-synth", "torch", "torchvision", "timm", "numpy", "pandas", "opencv-python-headless", "scikit-learn")
+_PACKAGES = (
+    "fundus-synth",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pandas",
+    "opencv-python-headless",
+    "scikit-learn",
+)
 
 
 def default_run_path(verb: str, name: str) -> Path:
@@ -119,7 +128,9 @@ class RunFolder:
         with open(self._metrics, newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
             # A kill can cut the last line short; a row without all its columns is dropped too.
-            rows = [r for r in reader if None not in r.values() and (r["step"] or "").isdigit() and int(r["step"]) <= step]
+            rows = [
+                r for r in reader if None not in r.values() and (r["step"] or "").isdigit() and int(r["step"]) <= step
+            ]
         with atomic_path(self._metrics) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, fieldnames=reader.fieldnames or ["step"])
             writer.writeheader()

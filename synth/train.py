@@ -1,7 +1,7 @@
 """Train a generator for one class.
 
-    fundus-synth train --data DATASET --class hypertension --out RUN
-    fundus-synth train --data DATASET --class hypertension --out RUN --steps 12000 --resume
+fundus-synth train --data DATASET --class hypertension --out RUN
+fundus-synth train --data DATASET --class hypertension --out RUN --steps 12000 --resume
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .training_state import read_state, restore_networks, start_from_run
 SIZES = (16, 32, 64, 128, 256, 512)
 FEWEST_IMAGES = 8
 LATENT = 100
-STEPS = 6000
+STEPS = 8000
 _ENDLESS = 10**9
 
 
@@ -65,7 +65,7 @@ def train(
         label: the class; its images need not have patients, but then leaks can only be found by image.
         model: a key of NETWORKS.
         size: pixels, a power of two from 16 up.
-        steps: optimisation steps in all; 6000 unless `minutes` is given (64 px: about ten minutes on two cores).
+        steps: optimisation steps in all; 8000 unless `minutes` is given (64 px: about ten minutes on two cores).
         minutes: stop after this long.
         batch_size: real images of one step; 32 by default.
         augment: a policy as in `choose_policy`; "none" is the study's DCGAN: wide, slower, nothing added (`PLAIN`).

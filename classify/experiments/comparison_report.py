@@ -17,6 +17,7 @@ from ..checkpoint import load_classifier
 from ..explain.attribution import grad_cam, overlay
 from ..fitting import TrainingOptions
 from ..images import ImageSource, to_batch
+from .arms import Arm
 from .comparison import Comparison
 
 _COLORS = ("#1c2024", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito 2008, told apart by all
@@ -63,6 +64,7 @@ def _add_figures(report: Report, comparison: Comparison) -> None:
             axis.fill_between(epochs, values.min(0), values.max(0), color=color, alpha=0.15, linewidth=0)
     positive = comparison.target.classes[1] if len(comparison.target.classes) == 2 else "all classes (macro)"
     for axis, name in zip(axes, ("F1", "Recall"), strict=True):
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.set(
             xlabel="epoch of the real images (equal steps in every arm)", ylabel=f"{name}, {positive}", ylim=(0, 1)
         )
@@ -82,21 +84,31 @@ def _add_samples(
 ) -> None:  # fmt: skip
     report.section("What each arm was shown")
     target, train = comparison.target, dataset.split("train")
+    count = _SHOWN if len(target.classes) == 2 else _SHOWN // 2
     for arm in comparison.arms:
-        images, captions = [], []
+        cells: list[tuple[np.ndarray, str]] = []
         for label, name in enumerate(target.classes):
-            real = train.subset(target.labels(train) == label)
-            shown = _SHOWN if len(target.classes) == 2 else 4
-            halves = [("real", image_cache(real.subset(range(min(len(real), shown))), options.size))]
+            there = train.subset(np.flatnonzero(target.labels(train) == label)[:count])
+            parts = [(there, name)]
             if arm.name in synthetic:
                 made = FundusDataset.open(synthetic[arm.name][name])
-                pixels = image_cache(made, options.size)[: shown // 2]
-                halves = [("real", halves[0][1][: shown - len(pixels)]), ("synthetic", pixels)]
-            for kind, pixels in halves:
-                batch = make_augmentation(arm.augment)(to_batch(np.array(pixels)), torch.Generator().manual_seed(0))
-                images += list((batch * 255).round().byte().permute(0, 2, 3, 1).numpy())
-                captions += [f"{name}, {kind}"] * len(pixels)
-        report.images(images, captions, columns=_SHOWN, caption=f"Arm {arm.name}", width=112)
+                made = made.subset(range(min(len(made), count // 2)))
+                parts = [
+                    (there.subset(range(max(0, min(len(there), count - len(made))))), name),
+                    (made, f"{name}, synthetic"),
+                ]
+            for part, caption in parts:
+                cells += [(image, caption) for image in _augmented(part, arm, options.size)]
+        report.images(
+            [c[0] for c in cells], [c[1] for c in cells], columns=_SHOWN, caption=f"Arm {arm.name}", width=112
+        )
+
+
+def _augmented(part: FundusDataset, arm: Arm, size: int) -> np.ndarray:
+    """The images as a training step of this arm sees them: uint8 (n, size, size, 3)."""
+    batch = to_batch(np.array(image_cache(part, size)))
+    batch = make_augmentation(arm.augment)(batch, torch.Generator().manual_seed(0))
+    return (batch * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def _add_maps(report: Report, comparison: Comparison, dataset: FundusDataset, options: TrainingOptions) -> None:

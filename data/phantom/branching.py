@@ -167,8 +167,8 @@ def _wiggles(count: int, eye: Eye, rng: np.random.Generator) -> np.ndarray:
     """Smooth wandering of the heading, radians, (MAX_STEPS, count)."""
     raw = rng.standard_normal((MAX_STEPS + 10, count))
     running = np.cumsum(raw, axis=0)
-    short = (running[4:] - running[:-4])[: MAX_STEPS] / 2.0
-    long = (running[10:] - running[:-10])[: MAX_STEPS] / np.sqrt(10)
+    short = (running[4:] - running[:-4])[:MAX_STEPS] / 2.0
+    long = (running[10:] - running[:-10])[:MAX_STEPS] / np.sqrt(10)
     return (0.14 + 0.30 * eye.tortuosity) * (0.65 * short + 0.75 * long)
 
 

@@ -114,10 +114,12 @@ def _direct_branches(eye: Eye, artery: bool, rng: np.random.Generator) -> Seeds:
     temporal, _ = _axes(eye)
     towards = np.arctan2(temporal[1], temporal[0])
     macular, nasal = int(rng.integers(1, 4)), int(rng.integers(2, 4))
-    angles = np.concatenate([
-        towards + rng.uniform(0.15, 0.75, macular) * rng.choice([-1, 1], macular),
-        towards + np.pi + rng.uniform(-0.75, 0.75, nasal),
-    ])
+    angles = np.concatenate(
+        [
+            towards + rng.uniform(0.15, 0.75, macular) * rng.choice([-1, 1], macular),
+            towards + np.pi + rng.uniform(-0.75, 0.75, nasal),
+        ]
+    )
     direction = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     share = np.concatenate([rng.uniform(0.20, 0.34, macular), rng.uniform(0.34, 0.55, nasal)])
     return Seeds(

@@ -91,7 +91,9 @@ def _column_names(table: pd.DataFrame, path: Path, options: ReaderOptions) -> di
         if found is not None:
             names[target] = found
     if "file_name" not in names:
-        raise UserError(f"no image column among {', '.join(table.columns)}", path=path, hint="Name it with --image-column.")
+        raise UserError(
+            f"no image column among {', '.join(table.columns)}", path=path, hint="Name it with --image-column."
+        )
     return names
 
 
@@ -99,10 +101,14 @@ def _row(values: dict, names: dict[str, str], files: _FileFinder, path: Path, nu
     name = values[names["file_name"]].strip()
     found = files.find(name)
     if found is None:
-        raise UserError(f"image {name!r} is not there", path=path, row=number, hint="Put the file back or remove the row.")
+        raise UserError(
+            f"image {name!r} is not there", path=path, row=number, hint="Put the file back or remove the row."
+        )
     row = {"path": found, "camera_file": found.relative_to(files.root).as_posix()}
     renamed = set(names.values())
-    row |= {k: v.strip() for k, v in values.items() if k not in renamed and k not in _OF_THE_FILE and k != "camera_file"}
+    row |= {
+        k: v.strip() for k, v in values.items() if k not in renamed and k not in _OF_THE_FILE and k != "camera_file"
+    }
     row |= {target: values[source].strip() for target, source in names.items() if target != "file_name"}
     if "label" in row and names["label"] != "label":
         row["label"] = row["label"].lower()

@@ -115,7 +115,14 @@ def test_unreadable_files_are_set_aside_and_the_rest_goes_on(call, camera_frames
     assert set(rejected.index) == {"short.jpg", "text.jpg", "zero.jpg", "black.png"}
     assert "truncated" in rejected["short.jpg"] and "empty" in rejected["zero.jpg"] and "text" in rejected["text.jpg"]
     kept = FundusDataset.open(tmp_path / "out")
-    assert set(kept.table["camera_file"]) == {"ein Auge – 眼 (1).png", "grey.png", "deep.png", "cmyk.jpg", "rgba.png", "turned.jpg"}
+    assert set(kept.table["camera_file"]) == {
+        "ein Auge – 眼 (1).png",
+        "grey.png",
+        "deep.png",
+        "cmyk.jpg",
+        "rgba.png",
+        "turned.jpg",
+    }
     rows = {row["camera_file"]: i for i, row in kept.table.iterrows()}
     upright, turned = kept.read(rows["ein Auge – 眼 (1).png"]).astype(int), kept.read(rows["turned.jpg"]).astype(int)
     assert np.abs(np.rot90(upright, -1) - turned).mean() < 6

@@ -44,7 +44,21 @@ def generator(eyes, tmp_path_factory):
 
 
 def test_synth_train_and_generate(call, eyes, tmp_path):
-    done = call("fundus-synth", "train", "--data", eyes, "--class", "anemic", "--steps", 2, "--batch-size", 4, "--out", "gan", *TINY)
+    done = call(
+        "fundus-synth",
+        "train",
+        "--data",
+        eyes,
+        "--class",
+        "anemic",
+        "--steps",
+        2,
+        "--batch-size",
+        4,
+        "--out",
+        "gan",
+        *TINY,
+    )
     assert done.code == 0, done.err
     info = json.loads((tmp_path / "gan" / "checkpoints" / "generator.json").read_text())
     train_patients = FundusDataset.open(eyes).split("train").of_class("anemic").patients
@@ -132,6 +146,8 @@ def test_killed_run_continues_to_the_same_files(camera_frames, tmp_path):
     words[5] = "unbroken"
     subprocess.run(words, cwd=tmp_path, check=True)
     files = sorted(p.relative_to(tmp_path / "out") for p in (tmp_path / "out").rglob("*") if p.is_file())
-    assert files == sorted(p.relative_to(tmp_path / "unbroken") for p in (tmp_path / "unbroken").rglob("*") if p.is_file())
+    assert files == sorted(
+        p.relative_to(tmp_path / "unbroken") for p in (tmp_path / "unbroken").rglob("*") if p.is_file()
+    )
     for name in files:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes(), name

@@ -19,5 +19,7 @@ def small_dataset(tmp_path) -> FundusDataset:
                 "label": "anemic" if i < 4 else "normal", "sex": "female", "hemoglobin_g_dl": 10.5 if i < 4 else 13.5,
                 "age_years": 40 + i, "note": "kept, as it is",
             }  # fmt: skip
-            writer.add(row, rng.integers(0, 256, (16, 16, 3), dtype=np.uint8), {"fov": np.full((16, 16), 255, np.uint8)})
+            writer.add(
+                row, rng.integers(0, 256, (16, 16, 3), dtype=np.uint8), {"fov": np.full((16, 16), 255, np.uint8)}
+            )
     return FundusDataset.open(tmp_path / "small")

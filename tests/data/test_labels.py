@@ -12,7 +12,13 @@ from fundus_synth.runtime.errors import UserError
 
 @pytest.mark.parametrize(
     ("sex", "hemoglobin", "anemic"),
-    [("male", 12.9, True), ("male", 13.0, False), ("female", 11.9, True), ("female", 12.0, False), ("female", 12.9, False)],
+    [
+        ("male", 12.9, True),
+        ("male", 13.0, False),
+        ("female", 11.9, True),
+        ("female", 12.0, False),
+        ("female", 12.9, False),
+    ],
 )
 def test_who_cutoffs(sex, hemoglobin, anemic):
     assert who_anemia(sex, hemoglobin) is anemic

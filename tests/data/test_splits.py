@@ -31,7 +31,9 @@ def test_classes_keep_their_proportions():
     rng = np.random.default_rng(0)
     patients = np.repeat(np.arange(500), 2)
     rare = rng.random(500) < 0.06
-    table = pd.DataFrame({"patient_id": [f"p{i}" for i in patients], "label": np.where(rare[patients], "rare", "normal")})
+    table = pd.DataFrame(
+        {"patient_id": [f"p{i}" for i in patients], "label": np.where(rare[patients], "rare", "normal")}
+    )
     split = split_by_patient(table, (0.8, 0.1, 0.1), 3)
     shares = pd.crosstab(table["label"], split, normalize="index")
     assert abs(shares.loc["rare", "test"] - 0.1) < 0.04 and abs(shares.loc["normal", "test"] - 0.1) < 0.01

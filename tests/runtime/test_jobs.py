@@ -8,7 +8,6 @@ from fundus_synth.runtime.errors import JobError, UserError
 from fundus_synth.runtime.jobs import Job, run_jobs
 
 
-
 def job(name: str, path: str, **more) -> Job:
     return Job(name, "fundus_synth.runtime.files:read_json", {"path": path, **more})
 

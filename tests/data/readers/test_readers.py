@@ -8,7 +8,10 @@ from fundus_synth.data.readers import ReaderOptions, read_collection
 from fundus_synth.runtime.errors import UserError
 
 IMAGE = np.full((8, 8, 3), 90, np.uint8)
-ODIR_HEADER = "ID,Patient Age,Patient Sex,Left-Fundus,Right-Fundus,Left-Diagnostic Keywords,Right-Diagnostic Keywords,N,D,G,C,A,H,M,O"
+ODIR_HEADER = (
+    "ID,Patient Age,Patient Sex,Left-Fundus,Right-Fundus,"
+    "Left-Diagnostic Keywords,Right-Diagnostic Keywords,N,D,G,C,A,H,M,O"
+)
 
 
 def images(folder, *names):
@@ -78,7 +81,9 @@ def test_odir_real_table(real_data):
 
 def test_csv_with_other_column_names(tmp_path):
     images(tmp_path, "imgs/x1.png", "imgs/x2.png")
-    (tmp_path / "labels.csv").write_text("image,diagnosis,patient,sex,ward\nx1,Anemic,17,female,A\nx2,Normal,18,male,\n")
+    (tmp_path / "labels.csv").write_text(
+        "image,diagnosis,patient,sex,ward\nx1,Anemic,17,female,A\nx2,Normal,18,male,\n"
+    )
     found = read_collection(tmp_path)
     assert found.info["format"] == "csv"
     assert [(r["label"], r["patient_id"], r["ward"]) for r in found.rows] == [
