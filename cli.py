@@ -108,6 +108,7 @@ def synth_train(
     model: Annotated[str, typer.Option(help="dcgan.")] = "dcgan",
     size: Annotated[int, typer.Option(help="Image size, pixels.")] = 64,
     steps: Annotated[Optional[int], typer.Option(min=1, help="Training steps; default about ten minutes on 2 cores.")] = None,
+    minutes: Annotated[Optional[float], typer.Option(help="Stop after this long, instead of after steps.")] = None,
     batch_size: Annotated[Optional[int], typer.Option(min=2, help="Images a step.")] = None,
     augment: Annotated[str, typer.Option(help="What the discriminator sees: auto, none, or a list of "
                                               "translation,cutout,color.")] = "auto",
@@ -118,9 +119,9 @@ def synth_train(
     """Train a generator of one class."""
     from .synth.train import train
 
-    run = train(_dataset(data, quiet), label, model=model, size=size, steps=steps, batch_size=batch_size, augment=augment,
-                start_from=start_from, seed=seed, out=out, resume=resume, device=device, precision=precision,
-                quiet=quiet)  # fmt: skip
+    run = train(_dataset(data, quiet), label, model=model, size=size, steps=steps, minutes=minutes, batch_size=batch_size,
+                augment=augment, start_from=start_from, seed=seed, out=out, resume=resume, device=device,
+                precision=precision, quiet=quiet)  # fmt: skip
     _print(json, {"run": str(run.path)}, f"{run.path}: generator of {label}; sample grids in {run.samples}",
            f"next: fundus-synth generate {run.path} --count 200 --out {label}-synthetic")  # fmt: skip
 

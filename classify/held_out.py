@@ -14,20 +14,6 @@ from ..runtime.errors import UserError
 TRAINED_ON = "trained_on_patients"
 
 
-def patient_keys(dataset: FundusDataset) -> np.ndarray:
-    """Who each image belongs to, str (n,): its patient_id, or "image <SHA-256>" when it has none, so that the same
-    picture is recognised in another dataset."""
-    ids = dataset.column("patient_id").to_numpy(dtype=str)
-    if (ids != "").all():
-        return ids
-    return np.array([name or f"image {dataset.image_digests[i]}" for i, name in enumerate(ids)])
-
-
-def hashes(dataset: FundusDataset) -> list[str]:
-    """Sorted hashes of the dataset's patients, see `data.schema.patient_hash`."""
-    return sorted({patient_hash(name) for name in patient_keys(dataset)})
-
-
 def refuse_leaks(synthetic: FundusDataset, held_out: FundusDataset) -> None:
     """Make sure that the generator of `synthetic` never saw a patient of `held_out` (validation and test images).
 
@@ -42,19 +28,22 @@ def refuse_leaks(synthetic: FundusDataset, held_out: FundusDataset) -> None:
             path=synthetic.path,
             hint="Use images made by fundus-synth generate.",
         )
-    refuse_seen(seen, held_out, synthetic.path)
+    refuse_seen(seen, synthetic.info.get("trained_on_images", ()), held_out, synthetic.path)
 
 
-def refuse_seen(trained_on: Iterable[str], held_out: FundusDataset, path: Path | str) -> None:
-    """Make sure that a generator trained on these patients (hashes) never saw one of `held_out`.
+def refuse_seen(patients: Iterable[str], images: Iterable[str], held_out: FundusDataset, path: Path | str) -> None:
+    """Make sure that a generator never saw a patient of `held_out`, nor one of its image files under another name.
 
-    `path` is what the error names: the generator's run, or its images.
+    Args:
+        patients, images: what the generator was trained on: patient hashes, and SHA-256 of image files.
+        path: what the error names: the generator's run, or its images.
 
     Raises:
         UserError: it did; the patients are named.
     """
-    known = set(trained_on)
-    leaked = sorted(name for name in set(patient_keys(held_out)) if patient_hash(name) in known)
+    known, known_images = set(patients), set(images)
+    people = zip(held_out.patient_keys, held_out.image_digests, strict=True)
+    leaked = sorted({name for name, digest in people if patient_hash(name) in known or digest in known_images})
     if leaked:
         more = f" and {len(leaked) - 10} more" if len(leaked) > 10 else ""
         raise UserError(
@@ -71,4 +60,4 @@ def unseen(dataset: FundusDataset, patients: dict[str, list[str]]) -> np.ndarray
         patients: hashes by split, as in classifier.json.
     """
     known = {*patients.get("train", ()), *patients.get("val", ())}
-    return np.array([patient_hash(name) not in known for name in patient_keys(dataset)], dtype=bool)
+    return np.array([patient_hash(name) not in known for name in dataset.patient_keys], dtype=bool)

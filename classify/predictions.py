@@ -21,7 +21,6 @@ from ..runtime.progress import Progress
 from .backbones import Classifier
 from .checkpoint import load_classifier
 from .evidence import SeedPredictions
-from .held_out import patient_keys
 from .images import ImageSource, as_source, to_batch
 
 PREFIX = "p_"
@@ -68,7 +67,7 @@ def prediction_table(
     table = pd.DataFrame(
         {
             "file_name": dataset.column("file_name").to_numpy(),
-            "patient_id": patient_keys(dataset),
+            "patient_id": dataset.patient_keys,
             "split": dataset.column("split").to_numpy(),
             "true": names[labels],
             "predicted": names[probabilities.argmax(axis=1)],

@@ -13,7 +13,7 @@ from ..data.dataset import FundusDataset
 from ..data.splits import split_by_patient
 from ..runtime.errors import UserError, counts
 from .checkpoint import About
-from .held_out import hashes, refuse_leaks
+from .held_out import refuse_leaks
 from .images import ImageSource
 from .targets import Target
 
@@ -91,6 +91,6 @@ def load_synthetic(
 
 def describe(dataset: FundusDataset, target: Target) -> About:
     """What the classifier will say of its data: classes, fingerprint, and the hashes of each split's patients."""
-    patients = {name: hashes(dataset.split(name)) for name in ("train", "val", "test")}
+    patients = {name: dataset.split(name).patient_hashes for name in ("train", "val", "test")}
     illumination = str(dataset.info.get("illumination") or "none")
     return About(target.classes, target.column, dataset.name, dataset.fingerprint, illumination, patients)

@@ -22,7 +22,7 @@ from ..runtime.files import (
     write_text,
 )  # fmt: skip
 from .image_file import encode_image, read_image, write_image
-from .schema import COLUMNS, SPLITS, check_split, read_table
+from .schema import COLUMNS, SPLITS, check_split, patient_hash, read_table
 
 _MASKS = "masks"
 
@@ -81,6 +81,18 @@ class FundusDataset:
     def patients(self) -> list[str]:
         """The patient ids, sorted, without missing ones."""
         return sorted(set(self.column("patient_id")) - {""})
+
+    @cached_property
+    def patient_keys(self) -> list[str]:
+        """Who each image shows: its patient_id, or "image <SHA-256>" when it has none, so that the same picture is
+        recognised in another dataset."""
+        ids = self.column("patient_id")
+        return [name or f"image {self.image_digests[i]}" for i, name in enumerate(ids)]
+
+    @property
+    def patient_hashes(self) -> list[str]:
+        """`schema.patient_hash` of every one of `patient_keys`, once and sorted: what files about this dataset record."""
+        return sorted({patient_hash(name) for name in self.patient_keys})
 
     def class_counts(self) -> dict[str, int]:
         """{label: images}, the largest class first; images without a label are not counted."""

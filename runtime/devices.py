@@ -1,10 +1,7 @@
-"""Where to compute, in which precision, and from which seed."""
+"""Where to compute, and in which precision."""
 
 from __future__ import annotations
 
-import random
-
-import numpy as np
 import torch
 
 from .errors import UserError
@@ -43,8 +40,10 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return _PRECISIONS[name]
 
 
-def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and PyTorch (all devices)."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+def multiplies_bf16(device: torch.device) -> bool:
+    """True when the device multiplies bfloat16 in hardware, which also some processors do."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    # Not public in PyTorch: where it is missing, nothing is lost but speed.
+    in_hardware = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
+    return device.type == "cpu" and in_hardware()

@@ -18,8 +18,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from ..data.cache import image_cache
 from ..data.dataset import FundusDataset
-from ..data.schema import patient_hash
-from ..runtime.devices import choose_device, choose_precision
+from ..runtime.devices import choose_device, choose_precision, multiplies_bf16
 from ..runtime.errors import UserError, counts
 from ..runtime.progress import Progress
 from ..runtime.runs import RunFolder, default_run_path, latest_run_path
@@ -83,7 +82,9 @@ def train(
         JobError: a loss became infinite or not a number.
     """
     where = choose_device(device)
-    dtype = precision_for(precision, where)
+    # The convolutions here gain a half from bfloat16 where the processor has it; other networks may lose by it.
+    fast = precision == "auto" and multiplies_bf16(where)
+    dtype = choose_precision("bf16" if fast else precision, where)
     batch_size = Recipe.batch_size if batch_size is None else batch_size
     check_options(model, size, steps, batch_size)
     photographs, notes = training_photographs(dataset, label)
@@ -185,7 +186,7 @@ def describe(
         dataset={"name": dataset.name, **known},
         images=len(photographs),
         patients=len(photographs.patients),
-        trained_on_patients=sorted({patient_hash(name) for name in people(photographs)}),
+        trained_on_patients=photographs.patient_hashes,
         trained_on_images=sorted(photographs.image_digests),
         steps=training.steps_done,
         seed=training.seed,
@@ -194,28 +195,11 @@ def describe(
     )
 
 
-def people(photographs: FundusDataset) -> list[str]:
-    """Whom each image shows: its patient_id, or "image <SHA-256>" where there is none."""
-    ids = photographs.column("patient_id")
-    if (ids != "").all():
-        return list(ids)
-    return [name or f"image {digest}" for name, digest in zip(ids, photographs.image_digests, strict=True)]
-
-
 def with_ancestor(info: GeneratorInfo, ancestor: GeneratorInfo) -> GeneratorInfo:
     """`info` with the patients and images added that the generator it starts from has seen."""
     patients = {*info.trained_on_patients, *ancestor.trained_on_patients}
     images = {*info.trained_on_images, *ancestor.trained_on_images}
     return replace(info, trained_on_patients=sorted(patients), trained_on_images=sorted(images))
-
-
-def precision_for(name: str, device: torch.device) -> torch.dtype:
-    """As `choose_precision`, but "auto" is bfloat16 too on processors that multiply it in hardware (measured 1.5 x)."""
-    # Not public in PyTorch: where it is missing, nothing is lost but speed.
-    in_hardware = getattr(torch.cpu, "_is_avx512_bf16_supported", bool)
-    if name == "auto" and device.type == "cpu" and in_hardware():
-        return torch.bfloat16
-    return choose_precision(name, device)
 
 
 def _fit(

@@ -127,7 +127,7 @@ def _given_generators(paths: Sequence[Path], dataset: FundusDataset, target: Tar
             raise UserError(f"makes {info.label}, which is none of {', '.join(target.classes)}", path=path)
         if info.label in given:
             raise UserError(f"is a second generator of {info.label}", path=path, hint="Give one a class.")
-        refuse_seen(info.trained_on_patients, held_out, path)
+        refuse_seen(info.trained_on_patients, info.trained_on_images, held_out, path)
         given[info.label] = path
     return given
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fundus_synth.classify.held_out import hashes, patient_keys, refuse_leaks, unseen
+from fundus_synth.classify.held_out import refuse_leaks, unseen
 from fundus_synth.data.dataset import DatasetWriter, FundusDataset
 from fundus_synth.data.schema import patient_hash
 from fundus_synth.runtime.errors import UserError
@@ -42,12 +42,12 @@ def test_a_generator_that_does_not_say_is_refused(make, info):
 
 def test_images_without_a_patient_are_known_by_their_content(make):
     one, copy = make("one", ["", "odir-1"]), make("copy", [""])
-    assert patient_keys(one)[1] == "odir-1"
-    assert patient_keys(one)[0] == patient_keys(copy)[0] != ""
+    assert one.patient_keys[1] == "odir-1"
+    assert one.patient_keys[0] == copy.patient_keys[0] != ""
 
 
 def test_unseen_leaves_out_train_and_val(make):
     dataset = make("set", ["a-1", "a-2", "a-3", "a-1", ""])
     seen = {"train": [patient_hash("a-1")], "val": [patient_hash("a-2")], "test": [patient_hash("a-3")]}
     assert unseen(dataset, seen).tolist() == [False, False, True, False, True]
-    assert len(hashes(dataset)) == 4
+    assert len(dataset.patient_hashes) == 4

@@ -7,7 +7,6 @@ import sys
 import time
 
 import pytest
-import torch
 from PIL import Image
 
 from fundus_synth.data.dataset import FundusDataset
@@ -17,12 +16,12 @@ from fundus_synth.runtime.files import sha256_file
 from fundus_synth.synth import recording
 from fundus_synth.synth.adversarial import AdversarialTraining
 from fundus_synth.synth.checkpoint import load_generator
-from fundus_synth.synth.train import precision_for, train
+from fundus_synth.synth.train import train
 
 KILLED = """
 import json, sys
 from fundus_synth.data.dataset import FundusDataset
-from fundus_synth.synth.train import precision_for, train
+from fundus_synth.synth.train import train
 data, out, options = sys.argv[1:]
 train(FundusDataset.open(data), "anemic", steps=10**6, save_every=2, out=out, **json.loads(options))
 """
@@ -30,13 +29,6 @@ train(FundusDataset.open(data), "anemic", steps=10**6, save_every=2, out=out, **
 
 def weights(run):
     return sha256_file(run.path / "checkpoints" / "generator.safetensors")
-
-
-@pytest.mark.parametrize(("hardware", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_automatic_precision_on_a_cpu_follows_the_hardware(monkeypatch, hardware, expected):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: hardware, raising=False)
-    assert precision_for("auto", torch.device("cpu")) == expected
-    assert precision_for("32", torch.device("cpu")) == torch.float32
 
 
 def test_resume_is_exact_in_bfloat16_too(tiny_dataset, tiny_options, tmp_path):
