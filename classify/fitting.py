@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
-from pytorch_lightning import Trainer
 
 from ..runtime.devices import choose_device, choose_precision
 from ..runtime.errors import UserError
 from ..runtime.progress import Progress
 from ..runtime.runs import RunFolder
+from ..runtime.training import run_steps
 from .augmentation import make_augmentation
 from .backbones import Classifier, create_backbone
 from .checkpoint import About, load_classifier
 from .images import ImageSource, as_source
 from .options import TrainingOptions
-from .recording import Recorder, read_state
+from .recording import Recorder, read_training
 from .supervised import SupervisedTraining
 
 __all__ = ["Fitted", "TrainingOptions", "check_options", "fit"]
@@ -78,7 +76,7 @@ def fit(
     _check(source, labels, classes, options)
     device = choose_device(options.device)
     training = _prepare(source, labels, len(classes), options, groups)
-    state = read_state(run) if resume else None
+    state = read_training(run) if resume else None
     if resume:
         run.truncate_metrics(state["step"] if state else 0)
     if state:
@@ -87,7 +85,8 @@ def fit(
     with Progress(options.steps, f"training {options.backbone}", "steps", quiet, training.steps_done) as progress:
         validation = (held_out, np.asarray(validation[1]))
         recorder = Recorder(run, about or About(tuple(classes)), validation, progress, state)
-        _train(training, recorder, device)
+        steps, precision = range(training.steps_done, options.steps), choose_precision(options.precision, device)
+        run_steps(training, steps, recorder, device, precision)
     model, _ = load_classifier(run.path, device)
     return Fitted(model, pd.read_csv(run.path / "metrics.csv"), model.loaded)
 
@@ -119,25 +118,3 @@ def _prepare(
     torch.manual_seed(options.seed)
     model = create_backbone(options.backbone, classes, options.size, options.pretrained, options.weights)
     return SupervisedTraining(model.to(memory_format=torch.channels_last), source, labels, options, groups)
-
-
-def _train(training: SupervisedTraining, recorder: Recorder, device: torch.device) -> None:
-    if training.steps_done >= training.options.steps:
-        return
-    # Lightning announces devices and tips at INFO; the run folder and the progress bar say what matters.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    half = choose_precision(training.options.precision, device) == torch.bfloat16
-    trainer = Trainer(
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=1 if device.index is None else [device.index],
-        precision="bf16-mixed" if half else "32-true",
-        max_epochs=1,
-        logger=False,
-        callbacks=[recorder],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer.fit(training, train_dataloaders=range(training.steps_done, training.options.steps))

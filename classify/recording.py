@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-import pickle
 
 import numpy as np
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from ..runtime.errors import JobError, UserError
-from ..runtime.files import atomic_path
+from ..runtime.errors import JobError
 from ..runtime.progress import Progress
 from ..runtime.runs import RunFolder
+from ..runtime.training import read_state, save_state
 from .checkpoint import About, save_classifier
 from .images import ImageSource
 from .metrics import score
@@ -32,7 +31,7 @@ class Recorder(Callback):
         about: what classifier.json says.
         validation: images and labels that metrics.csv is about.
         progress: an open progress bar that counts steps.
-        state: what to resume from, see `read_state`.
+        state: what to resume from, see `read_training`.
     """
 
     def __init__(
@@ -69,17 +68,14 @@ class Recorder(Callback):
         self.best = max(self.best, row["val_macro_f1"])
         self.run.log_metrics(row)
         # Last: a kill before this repeats the evaluation, and its row of metrics.csv is dropped on resuming.
-        with atomic_path(self.run.checkpoints / _STATE) as temporary:
-            torch.save(
-                {
-                    "step": training.steps_done,
-                    "best": self.best,
-                    "network": training.model.network.state_dict(),
-                    "optimizer": trainer.optimizers[0].state_dict(),
-                    "started_from": training.model.loaded,
-                },
-                temporary,
-            )
+        state = {
+            "step": training.steps_done,
+            "best": self.best,
+            "network": training.model.network.state_dict(),
+            "optimizer": trainer.optimizers[0].state_dict(),
+            "started_from": training.model.loaded,
+        }
+        save_state(self.run.checkpoints / _STATE, state)
 
 
 def evaluate_step(training: SupervisedTraining, images: ImageSource, labels: np.ndarray) -> dict[str, float]:
@@ -100,19 +96,10 @@ def evaluate_step(training: SupervisedTraining, images: ImageSource, labels: np.
     return {"step": training.steps_done, "epoch": epoch, "train_loss": train_loss, **values}
 
 
-def read_state(run: RunFolder) -> dict | None:
-    """What the Recorder saved last, on the CPU: step, best, network, optimizer, started_from; None when nothing yet.
+def read_training(run: RunFolder) -> dict | None:
+    """What the Recorder saved last: step, best, network, optimizer, started_from; None when nothing yet.
 
     Raises:
         UserError: the file is damaged or not ours.
     """
-    path = run.checkpoints / _STATE
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(state, dict) and state.keys() == _KEYS:
-            return state
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError("is damaged and cannot be resumed from", path=path, hint="Start a new run.") from error
-    raise UserError("is not the state of a training", path=path, hint="Start a new run.")
+    return read_state(run.checkpoints / _STATE, _KEYS)

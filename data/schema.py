@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from ..runtime.errors import UserError
@@ -19,6 +20,7 @@ ODIR_LABELS = dict(
     zip(ODIR_CODES, "normal diabetes glaucoma cataract amd hypertension myopia other".split(), strict=True)
 )
 SPLITS = ("train", "val", "test")
+MASKS = "masks"  # the folder of masks beside images/
 
 
 @dataclass(frozen=True)
@@ -192,3 +194,22 @@ def check_split(table: pd.DataFrame, path: Path) -> None:
             path=path,
             hint="Split again with fundus-preprocess split.",
         )
+
+
+def table_to_csv(table: pd.DataFrame) -> str:
+    """A metadata table as CSV text: the schema's columns first and in its order, whole numbers without a point."""
+    known = [c for c in COLUMNS if c in table.columns]
+    table = table[[*known, *(c for c in table.columns if c not in COLUMNS)]].copy()
+    for name in table.columns:
+        if table[name].dtype.kind == "f" or (name in COLUMNS and COLUMNS[name].numeric):
+            table[name] = [_number_text(v) for v in table[name]]
+    return table.to_csv(index=False, lineterminator="\n")
+
+
+def _number_text(value: object) -> str:
+    return "" if is_missing(value) else f"{float(value):.10g}"
+
+
+def is_missing(value: object) -> bool:
+    """True for what is written as an empty cell: None, "" and NaN."""
+    return value is None or value == "" or (isinstance(value, float | np.floating) and bool(np.isnan(value)))

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from ..data.dataset import DatasetWriter, FundusDataset
+from ..data.dataset import FundusDataset
+from ..data.dataset_writer import DatasetWriter
 from ..data.readers import Collection, ReaderOptions, read_collection
 from ..runtime.errors import UserError, counts
 from ..runtime.files import refuse_existing, sha256_bytes, write_text

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.dataset import DatasetWriter, FundusDataset
+from ..data.dataset import FundusDataset
+from ..data.dataset_writer import DatasetWriter
 from ..runtime.devices import choose_device
 from ..runtime.errors import UserError
 from ..runtime.progress import Progress

@@ -18,7 +18,7 @@ from ..runtime.runs import RunFolder
 from .adversarial import AdversarialTraining
 from .checkpoint import GeneratorInfo, save_generator
 from .generate import sample
-from .training_state import restore_optimizers, save_state
+from .training_state import restore_optimizers, save_training
 
 _LOG_EVERY = 25
 _SHEET_SIDE = 6
@@ -79,7 +79,7 @@ class Recorder(Callback):
 
     def _save(self, trainer: Trainer, training: AdversarialTraining) -> None:
         check_figures(training)
-        save_state(self.run.checkpoints, training, trainer)
+        save_training(self.run, training, trainer)
         save_generator(self.run.checkpoints, training.average, replace(self.info, steps=training.steps_done))
         sheet = sample_sheet(sample(training.average, list(range(_SHEET_SIDE**2))))
         write_image(self.run.samples / f"step_{training.steps_done:07d}.png", sheet)

@@ -6,14 +6,11 @@ fundus-synth train --data DATASET --class hypertension --out RUN --steps 12000 -
 
 from __future__ import annotations
 
-import logging
-import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from ..data.cache import image_cache
@@ -22,13 +19,14 @@ from ..runtime.devices import choose_device, choose_precision, multiplies_bf16
 from ..runtime.errors import UserError, counts
 from ..runtime.progress import Progress
 from ..runtime.runs import RunFolder, default_run_path, latest_run_path
+from ..runtime.training import run_steps
 from ..version import __version__
 from .adversarial import PLAIN, AdversarialTraining, Recipe, field_of_view
 from .checkpoint import GeneratorInfo, slug
 from .differentiable_augmentation import choose_policy
 from .networks import NETWORKS
 from .recording import Recorder
-from .training_state import read_state, restore_networks, start_from_run
+from .training_state import read_training, restore_networks, start_from_run
 
 SIZES = (16, 32, 64, 128, 256, 512)
 FEWEST_IMAGES = 8
@@ -101,7 +99,7 @@ def train(
         info = with_ancestor(info, start_from_run(training, Path(start_from)))
     path = (latest_run_path if resume else default_run_path)("train", slug(label)) if out is None else out
     run = RunFolder.open_or_create(path, config, resume)
-    state = read_state(run.checkpoints) if resume else None
+    state = read_training(run.path) if resume else None
     if state is not None:
         restore_networks(training, state)
     run.truncate_metrics(training.steps_done)
@@ -111,7 +109,10 @@ def train(
     with Progress(total, f"training {label}", quiet=quiet, start=seen) as progress:
         for note in notes:
             progress.note(note)
-        _fit(training, Recorder(run, info, state, progress, save_every, minutes), steps, where, dtype)
+        first = training.steps_done
+        logger = TensorBoardLogger(run.path, name="tensorboard", version="", purge_step=first)
+        recorder = Recorder(run, info, state, progress, save_every, minutes)
+        run_steps(training, range(first, steps), recorder, where, dtype, logger)
     return run
 
 
@@ -200,31 +201,6 @@ def with_ancestor(info: GeneratorInfo, ancestor: GeneratorInfo) -> GeneratorInfo
     patients = {*info.trained_on_patients, *ancestor.trained_on_patients}
     images = {*info.trained_on_images, *ancestor.trained_on_images}
     return replace(info, trained_on_patients=sorted(patients), trained_on_images=sorted(images))
-
-
-def _fit(
-    training: AdversarialTraining, recorder: Recorder, steps: int, device: torch.device, dtype: torch.dtype
-) -> None:
-    if training.steps_done >= steps:
-        return
-    # Lightning announces devices and tips at INFO; the run folder and the progress bar say what matters.
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    first, folder = training.steps_done, recorder.run.path
-    trainer = Trainer(
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=1 if device.index is None else [device.index],
-        precision="bf16-mixed" if dtype == torch.bfloat16 else "32-true",
-        max_epochs=1,
-        logger=TensorBoardLogger(folder, name="tensorboard", version="", purge_step=first),
-        callbacks=[recorder],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    with warnings.catch_warnings():
-        # It also warns that the average is in evaluation mode, where it belongs.
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        trainer.fit(training, train_dataloaders=range(first, steps))
 
 
 def _plain(recipe: Recipe) -> dict:

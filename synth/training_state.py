@@ -2,49 +2,33 @@
 
 from __future__ import annotations
 
-import io
-import pickle
 from pathlib import Path
 
-import torch
 from pytorch_lightning import Trainer
 
 from ..runtime.errors import UserError
-from ..runtime.files import write_bytes
+from ..runtime.runs import RunFolder
+from ..runtime.training import read_state, save_state
 from .adversarial import AdversarialTraining
 from .checkpoint import GeneratorInfo, load_generator
 
 STATE = "state.pt"
 
 
-def save_state(folder: Path, training: AdversarialTraining, trainer: Trainer) -> None:
-    """Write both networks, the average, both optimisers and the step counter, which stands for all random states."""
-    stream = io.BytesIO()
+def save_training(run: RunFolder, training: AdversarialTraining, trainer: Trainer) -> None:
+    """Save both networks, the average, both optimisers and the step counter, which stands for all random states."""
     optimizers = [optimizer.state_dict() for optimizer in trainer.optimizers]
-    torch.save({"steps": training.steps_done, "networks": training.state_dict(), "optimizers": optimizers}, stream)
-    write_bytes(folder / STATE, stream.getvalue())
+    state = {"steps": training.steps_done, "networks": training.state_dict(), "optimizers": optimizers}
+    save_state(run.checkpoints / STATE, state)
 
 
-def read_state(folder: Path) -> dict | None:
-    """What `save_state` wrote into `folder`, on the CPU; None when it wrote nothing yet.
-
-    Raises:
-        UserError: the file is damaged or not ours.
-    """
-    path = folder / STATE
-    if not path.exists():
-        return None
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        if isinstance(state, dict) and state.keys() == {"steps", "networks", "optimizers"}:
-            return state
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError("is damaged and cannot be resumed from", path=path, hint="Start a new run.") from error
-    raise UserError("is not the state of a training", path=path, hint="Start a new run.")
+def read_training(run: Path) -> dict | None:
+    """What `save_training` saved in the run folder `run`; None when it saved nothing yet. Errors as in `read_state`."""
+    return read_state(run / "checkpoints" / STATE, ("steps", "networks", "optimizers"))
 
 
 def restore_networks(training: AdversarialTraining, state: dict) -> None:
-    """Load the networks, the average and the step counter from `read_state`'s answer."""
+    """Load the networks, the average and the step counter from `read_training`'s answer."""
     training.load_state_dict(state["networks"])
     training.steps_done = state["steps"]
 
@@ -59,7 +43,7 @@ def start_from_run(training: AdversarialTraining, run: Path) -> GeneratorInfo:
         UserError: `run` is not a finished or interrupted training of the same networks.
     """
     generator, info = load_generator(run)
-    state = read_state(run / "checkpoints")
+    state = read_training(run)
     if state is None:
         raise UserError(f"has no checkpoints/{STATE}, so its discriminator is lost", path=run)
     if generator.architecture != training.generator.architecture:

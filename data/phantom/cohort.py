@@ -17,7 +17,8 @@ from ...runtime.errors import UserError
 from ...runtime.progress import Progress
 from ...version import __version__
 from ..cache import cache_folder
-from ..dataset import DatasetWriter, FundusDataset
+from ..dataset import FundusDataset
+from ..dataset_writer import DatasetWriter
 from ..labels import who_anemia
 from .anatomy import Eye, fellow_eye, sample_eye
 from .camera import Camera, sample_camera

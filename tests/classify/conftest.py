@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fundus_synth.classify.train import train
-from fundus_synth.data.dataset import DatasetWriter
+from fundus_synth.data.dataset_writer import DatasetWriter
 
 torch.set_num_threads(1)
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fundus_synth.classify.held_out import refuse_leaks, unseen
-from fundus_synth.data.dataset import DatasetWriter, FundusDataset
+from fundus_synth.data.dataset import FundusDataset
+from fundus_synth.data.dataset_writer import DatasetWriter
 from fundus_synth.data.schema import patient_hash
 from fundus_synth.runtime.errors import UserError
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fundus_synth.data.dataset import DatasetWriter, FundusDataset
+from fundus_synth.data.dataset import FundusDataset
+from fundus_synth.data.dataset_writer import DatasetWriter
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fundus_synth.data.dataset import DatasetWriter, FundusDataset
+from fundus_synth.data.dataset import FundusDataset
+from fundus_synth.data.dataset_writer import DatasetWriter
 from fundus_synth.runtime.errors import UserError
 
 
