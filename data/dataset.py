@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from ..runtime.errors import UserError, counts
-from ..runtime.files import read_json, sha256_bytes, sha256_file, write_text
+from ..runtime.files import make_folder, read_json, sha256_bytes, sha256_file, write_text
+from .dataset_writer import DatasetWriter, mask_file
 from .image_file import read_image
 from .schema import COLUMNS, MASKS, SPLITS, check_split, patient_hash, read_table, table_to_csv
 
@@ -98,8 +100,7 @@ class FundusDataset:
 
     def mask_path(self, index: int, kind: str) -> Path | None:
         """Path of the mask `kind` of image `index`, or None when there is none."""
-        stem = Path(self.table["file_name"][index]).with_suffix(".png")
-        path = self.path / MASKS / kind / Path(*stem.parts[1:] if stem.parts[0] == "images" else stem.parts)
+        path = mask_file(self.path, self.table["file_name"][index], kind)
         return path if path.is_file() else None
 
     @property
@@ -156,6 +157,27 @@ class FundusDataset:
         said = [c for c in ("patient_id", "eye", "label", "grade", "hemoglobin_g_dl", "split") if c in self.table]
         rows = [[d, *map(str, r)] for d, r in zip(self.image_digests, self.table[said].to_numpy(), strict=True)]
         return sha256_bytes(json.dumps([said, sorted(rows)]).encode())
+
+    def write(self, path: Path | str) -> FundusDataset:
+        """Copy these images, their masks and their rows into a new dataset folder, and open it.
+
+        Raises:
+            UserError: `path` exists and is not empty.
+        """
+        info = {**self.info, "parent_fingerprint": self.fingerprint}
+        with DatasetWriter(path, info) as writer:
+            for index, row in enumerate(self.table.to_dict("records")):
+                target = writer.folder / row["file_name"]
+                make_folder(target.parent)
+                shutil.copyfile(self.image_path(index), target)
+                for kind in self.mask_kinds:
+                    mask = self.mask_path(index, kind)
+                    if mask is not None:
+                        copy = mask_file(writer.folder, row["file_name"], kind)
+                        make_folder(copy.parent)
+                        shutil.copyfile(mask, copy)
+                writer.add(row)
+        return FundusDataset.open(path)
 
     def save_table(self) -> None:
         """Write metadata.csv back into the folder, atomically (used after a new split)."""

@@ -16,6 +16,12 @@ from .image_file import encode_image, write_image
 from .schema import MASKS, is_missing, table_to_csv
 
 
+def mask_file(folder: Path, file_name: str, kind: str) -> Path:
+    """Where the mask `kind` of an image lies: masks/<kind>/<stem>.png, sub-folders of images/ kept."""
+    stem = Path(file_name).with_suffix(".png")
+    return folder / MASKS / kind / Path(*stem.parts[1:] if stem.parts[0] == "images" else stem.parts)
+
+
 class DatasetWriter:
     """Writes a dataset folder image by image; it appears under its name only when it is complete.
 
@@ -80,8 +86,7 @@ class DatasetWriter:
 
     def write_mask(self, file_name: str, kind: str, mask: np.ndarray) -> None:
         """Write the mask `kind` of an image to masks/<kind>/<stem>.png."""
-        stem = Path(*Path(file_name).with_suffix(".png").parts[1:])
-        target = self.folder / MASKS / kind / stem
+        target = mask_file(self.folder, file_name, kind)
         make_folder(target.parent)
         target.write_bytes(encode_image(mask, ".png"))
 

@@ -104,6 +104,17 @@ def test_folders_that_are_no_dataset(tmp_path):
         FundusDataset.open(tmp_path)
 
 
+def test_a_part_written_out_is_a_dataset_of_its_own(small_dataset, tmp_path):
+    part = small_dataset.of_class("anemic")
+    copy = part.write(tmp_path / "part")
+    pd.testing.assert_frame_equal(copy.table, part.table)
+    assert copy.info["parent_fingerprint"] == part.fingerprint and copy.info["licence"] == "Apache-2.0"
+    assert copy.image_path(2).read_bytes() == part.image_path(2).read_bytes()
+    assert copy.mask_path(2, "fov").read_bytes() == part.mask_path(2, "fov").read_bytes()
+    with pytest.raises(UserError, match="already exists"):
+        part.write(tmp_path / "part")
+
+
 def test_save_table_round_trips(small_dataset):
     small_dataset.with_split(["train"] * 12).save_table()
     pd.testing.assert_frame_equal(
