@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from ..data.dataset import FundusDataset
 from ..data.dataset_writer import DatasetWriter
 from ..data.readers import Collection, ReaderOptions, read_collection
+from ..data.splits import NO_PATIENTS
 from ..runtime.errors import UserError, counts
 from ..runtime.files import refuse_existing, sha256_bytes, write_text
 from ..runtime.progress import Progress
@@ -27,6 +28,8 @@ from .illumination import check_illumination
 from .workers import map_in_order
 
 _UNSURE = 0.7
+# What a collection says of itself that stays true of images made from it.
+_CARRIED = ("version", "licence", "source", "description", "label_kind", "format")
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,10 @@ class PreprocessResult:
     def lines(self) -> list[str]:
         """The same for people."""
         path, classes = self.dataset.path, self.dataset.class_counts()
-        lines = [f"{path}: {len(self.dataset)} images" + (f": {counts(classes)}" if classes else "")]
+        found = f"{path}: {len(self.dataset)} images, read as {self.dataset.info['format']}"
+        lines = [found + (f": {counts(classes)}" if classes else "")]
+        if not self.dataset.patients:
+            lines.append(NO_PATIENTS)
         if self.unsure:
             lines.append(f"{self.unsure} with an uncertain field of view (fov_confidence < {_UNSURE}, see fov_reason)")
         if self.rejected:
@@ -161,10 +167,12 @@ def _info(collection: Collection, size: int, illumination: str) -> dict:
     """dataset.json. The digest tells a continued run that it still reads the same files and rows."""
     seen = [[*sorted((k, str(v)) for k, v in row.items() if k != "path"), row["path"].stat().st_size]
             for row in collection.rows]  # fmt: skip
+    carried = {key: collection.info[key] for key in _CARRIED if key in collection.info}
     return {
-        **collection.info,
         "name": collection.name,
-        "size": size,
+        **carried,
+        "classes": sorted({row["label"] for row in collection.rows if row.get("label")}),
+        "image_size": size,
         "illumination": illumination,
         "camera_files": len(collection.rows),
         "camera_files_sha256": sha256_bytes(json.dumps(seen).encode()),

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,19 @@ def test_help_does_not_import_what_is_slow(app, words):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert "Usage:" in done.stdout and "--help" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
+    words = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(words, check=True)
+    names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
+    assert {name.split("/")[0] for name in names} == {
+        "fundus_synth",
+        next(n for n in names if "RECORD" in n).split("/")[0],
+    }
+    installed = {name for name in names if name.startswith("fundus_synth/") and name.endswith(".py")}
+    assert installed == {
+        f"fundus_synth/{path.relative_to(ROOT)}" for path in [*sources(), ROOT / "__init__.py", ROOT / "version.py"]
+    }
+    assert "fundus_synth/runtime/templates/report.html" in names

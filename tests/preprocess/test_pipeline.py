@@ -52,7 +52,7 @@ def test_dataset_of_standardised_images(eyes, tmp_path):
         assert (row["camera_width"], row["camera_height"]) == (260, 200)
         assert row["fov_confidence"] > 0.9
         assert row["sha256"] == sha256_file(dataset.image_path(index))
-    assert dataset.info["size"] == 64 and dataset.info["camera_files"] == 24
+    assert dataset.info["image_size"] == 64 and dataset.info["camera_files"] == 24
     assert not (tmp_path / "out" / "rejected.csv").exists()
     assert result.summary()["images"] == 24 and result.rejected == []
     assert "24 images" in result.lines()[0]
