@@ -22,6 +22,14 @@ def test_rate_and_time_left_count_only_what_this_process_did(monkeypatch):
         assert progress.line().startswith("training: 70/100 images, 2.0 images/s, 15 s left")
 
 
+def test_slow_work_shows_seconds_for_each(monkeypatch):
+    now = iter([0.0, 0.0, 160.0, 160.0, 160.0, 160.0, 160.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(now))
+    with Progress(15, "trainings", unit="jobs", quiet=True) as progress:
+        progress.done += 2
+        assert progress.line() == "trainings: 2/15 jobs, 1 min 20 s each, 17 min 20 s left"
+
+
 def test_plain_line_at_the_end_and_silence_when_quiet(capsys):
     with Progress(4, "reading") as progress:
         progress.advance(4, loss=0.25)
