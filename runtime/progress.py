@@ -65,8 +65,9 @@ class Progress:
 
     def line(self) -> str:
         """One plain line: description, how far, rate, time left, values."""
-        left = (self.total - self.done) / self.rate if self.rate > 0 else float("inf")
-        pace = f"{duration(1 / self.rate)} each" if 0 < self.rate < 0.5 else f"{self.rate:.1f} {self.unit}/s"
+        rate = self.rate
+        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        pace = f"{duration(1 / rate)} each" if 0 < rate < 0.5 else f"{rate:.1f} {self.unit}/s"
         parts = [f"{self.description}: {self.done}/{self.total} {self.unit}", pace]
         parts.append(
             f"{duration(left)} left" if self.done < self.total else f"{duration(time.monotonic() - self._began)}"
