@@ -24,6 +24,7 @@ class Progress:
         self.done = self._start = start
         self._values: dict[str, object] = {}
         self._began = self._last_line = time.monotonic()
+        self._shown: int | None = None
         self._live = None
 
     def __enter__(self) -> Progress:
@@ -39,7 +40,7 @@ class Progress:
     def __exit__(self, kind: object, *rest: object) -> None:
         if self._live is not None:
             self._live.stop()
-        elif not self.quiet and kind is None:
+        elif not self.quiet and kind is None and self._shown != self.done:
             self._print(self.line())
 
     def advance(self, n: int = 1, **values: object) -> None:
@@ -48,7 +49,7 @@ class Progress:
         self._values.update(values)
         now = time.monotonic()
         if not self.quiet and self._live is None and now - self._last_line > _SECONDS_BETWEEN_LINES:
-            self._last_line = now
+            self._last_line, self._shown = now, self.done
             self._print(self.line())
 
     def note(self, text: str) -> None:

@@ -203,9 +203,9 @@ def train_arm(
     """A job: one training of one arm, and its predictions for the test patients."""
     target, chosen = Target(column, tuple(classes)), TrainingOptions(**options)
     dataset = _read_split(data, split, target)
-    parts = load_parts(dataset, target, chosen.size)
+    parts = load_parts(dataset, target, chosen.size, quiet=True)
     # Generated sets name their class in `label`, whatever column the comparison is about.
-    extra = load_synthetic(synthetic, dataset, Target("label", target.classes), chosen.size)
+    extra = load_synthetic(synthetic, dataset, Target("label", target.classes), chosen.size, quiet=True)
     train = [parts["train"], *extra]
     run = RunFolder.open_or_create(out, options, resume=True)
     fitted = fit(
