@@ -272,9 +272,18 @@ def _dataset(path: Path | None, quiet: bool):
 def _print(as_json: bool, value: object, *lines: str) -> None:
     """The result on standard output: as JSON, or as lines for people."""
     if as_json:
-        print(json_module.dumps(value, ensure_ascii=False, default=str))
+        print(json_module.dumps(_without_nan(value), ensure_ascii=False, default=str))
     else:
         print("\n".join(lines))
+
+
+def _without_nan(value: object) -> object:
+    """The same with null for NaN, which JSON does not know."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def _main(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from ..data.cache import fit_square
 from ..data.dataset import FundusDataset
-from ..data.image_file import read_image
+from ..data.image_file import SUFFIXES, is_image_name, read_image
 from ..preprocess.field_of_view import HOPELESS, find_field_of_view
 from ..preprocess.standardize import standardize
 from ..runtime.devices import choose_device
@@ -25,7 +25,6 @@ from .images import ImageSource, as_source, to_batch
 
 PREFIX = "p_"
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 # Camera files are standardised at this size first, as datasets are, and only then shrunk to the model's input.
 _STANDARD_SIZE = 512
 
@@ -157,7 +156,7 @@ def _standardized(path: Path, size: int, illumination: str) -> np.ndarray:
 def _image_files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _SUFFIXES)
+    found = sorted(file for file in path.rglob("*") if is_image_name(file))
     if not found:
-        raise UserError(f"holds no image file ({', '.join(_SUFFIXES)})", path=path)
+        raise UserError(f"holds no image file ({', '.join(SUFFIXES)})", path=path)
     return found

@@ -86,6 +86,13 @@ def test_classify_train_evaluate_predict_explain(call, eyes, camera_frames, tmp_
     assert done.code == 0, done.err
     rows = json.loads(done.out)
     assert len(rows) == 60 and {row["predicted"] for row in rows} <= {"normal", "anemic"}
+    (tmp_path / "text.jpg").write_text("not a picture")
+    done = call("fundus-classify", "predict", "run", tmp_path / "text.jpg", FundusDataset.open(camera_frames).image_path(0),
+                "--json", *TINY)  # fmt: skip
+    bad, good = json.loads(done.out, parse_constant=pytest.fail)
+    assert done.code == 0 and bad["p_normal"] is None and "text" in bad["problem"] and good["p_normal"] is not None
+    done = call("fundus-classify", "predict", "run", tmp_path / "text.jpg", *TINY)
+    assert done.code == 2 and "text.jpg" in done.err
     done = call("fundus-classify", "explain", "run", "--data", eyes, "--out", "maps", "--count", 1, *TINY)
     assert done.code == 0, done.err
     assert (tmp_path / "maps" / "report.html").exists()
