@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fundus_synth.data.phantom import cohort
 from fundus_synth.data.phantom.cohort import PHANTOM_CLASSES, render_cohort, sample_patients, write_phantom_dataset
 from fundus_synth.runtime.errors import UserError
 
@@ -82,3 +83,12 @@ def test_an_existing_dataset_is_not_overwritten(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError):
         write_phantom_dataset(tmp_path, 1, 64, quiet=True)
+
+
+def test_eyes_of_commands_without_data_are_made_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("FUNDUS_CACHE", str(tmp_path))
+    monkeypatch.setattr(cohort, "_DEFAULT_IMAGES_PER_CLASS", 2)
+    made = cohort.default_phantom_dataset(quiet=True)
+    assert made.class_counts() == {"normal": 2, "anemic": 2, "diabetes": 2} and made.read(0).shape == (256, 256, 3)
+    monkeypatch.setattr(cohort, "write_phantom_dataset", lambda *a, **k: pytest.fail("made again"))
+    assert cohort.default_phantom_dataset(quiet=True).fingerprint == made.fingerprint
