@@ -77,7 +77,7 @@ def evaluate(
         model, ImageSource(image_cache(dataset, model.size, quiet=quiet), rows), device=where
     )
     table = prediction_table(dataset.subset(rows), labels[rows], probabilities, target.classes)
-    folder = Path(out) if out is not None else Path(run) / f"evaluation-{dataset.name}"
+    folder = Path(out) if out is not None else Path(run) / f"evaluation-{dataset.path.resolve().name}"
     write_predictions(folder / "predictions.csv", table)
     left_out = int(wanted.sum() - len(rows))
     facts = {"dataset": dataset.name, "classifier": model.name, "left out, seen in training": left_out}

@@ -39,7 +39,7 @@ class PreprocessResult:
     Attributes:
         dataset: the dataset folder made.
         rejected: (camera file, reason) of files that could not be used; also in its rejected.csv.
-        ignored: (file, reason) of what the reader left out of the collection.
+        ignored: (file, reason) of what the reader left out of the collection; also in its ignored.csv.
     """
 
     dataset: FundusDataset
@@ -74,7 +74,8 @@ class PreprocessResult:
         if self.rejected:
             lines.append(f"{len(self.rejected)} files rejected, reasons in {path / 'rejected.csv'}")
         if self.ignored:
-            lines.append(f"{len(self.ignored)} files or rows left out, e.g. {self.ignored[0][0]}: {self.ignored[0][1]}")
+            first, reason = self.ignored[0]
+            lines.append(f"{len(self.ignored)} left out, e.g. {first}: {reason}; all in {path / 'ignored.csv'}")
         return lines
 
 
@@ -108,8 +109,9 @@ def run(
             shutil.rmtree(writer.folder)
             first, reason = rejected[0]
             raise UserError(f"none of {len(tasks)} files is usable; the first, {first}: {reason}", path=src)
-        if rejected:
-            write_text(writer.folder / "rejected.csv", _csv([("camera_file", "reason"), *rejected]))
+        for name, files in (("rejected.csv", rejected), ("ignored.csv", collection.ignored)):
+            if files:
+                write_text(writer.folder / name, _csv([("camera_file", "reason"), *files]))
     return PreprocessResult(FundusDataset.open(out), rejected, collection.ignored)
 
 

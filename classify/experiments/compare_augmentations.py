@@ -13,6 +13,7 @@ What the comparison keeps equal, and why:
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -67,7 +68,7 @@ def compare_augmentations(
     chosen = choose_target(dataset, target, classes)
     divided = _divide(dataset, chosen, ratios, seed)
     if not divided.patients and not quiet:
-        print(NO_PATIENTS)
+        print(NO_PATIENTS, file=sys.stderr)
     given = _given_generators(generators, divided, chosen)
     steps = epochs * math.ceil(len(divided.split("train")) / batch_size)
     options = TrainingOptions(

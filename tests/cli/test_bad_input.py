@@ -108,12 +108,14 @@ def test_unreadable_files_are_set_aside_and_the_rest_goes_on(call, camera_frames
     os.truncate(src / "short.jpg", os.path.getsize(src / "short.jpg") // 2)
     (src / "text.jpg").write_text("not a picture")
     (src / "zero.jpg").touch()
+    (src / "notes.txt").write_text("about the camera")
     Image.new("RGB", (128, 128)).save(src / "black.png")
     done = call(*RUN, "camera", "out", "--size", 64, "--workers", 1, "--quiet")
     assert done.code == 0, done.err
     rejected = pd.read_csv(tmp_path / "out" / "rejected.csv").set_index("camera_file")["reason"]
     assert set(rejected.index) == {"short.jpg", "text.jpg", "zero.jpg", "black.png"}
     assert "truncated" in rejected["short.jpg"] and "empty" in rejected["zero.jpg"] and "text" in rejected["text.jpg"]
+    assert (tmp_path / "out" / "ignored.csv").read_text().splitlines()[1:] == ["notes.txt,not an image"]
     kept = FundusDataset.open(tmp_path / "out")
     assert set(kept.table["camera_file"]) == {
         "ein Auge – 眼 (1).png",
