@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,27 +28,6 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """A temporary folder beside `path`, renamed to `path` on success and removed on any error.
-
-    Raises:
-        UserError: `path` exists and is not an empty folder.
-    """
-    path = Path(path)
-    refuse_existing(path)
-    make_folder(path.parent)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".partial-{path.name}-"))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        if path.is_dir():
-            path.rmdir()
-        os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def refuse_existing(path: Path | str) -> None:

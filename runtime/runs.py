@@ -81,7 +81,8 @@ class RunFolder:
             refuse_existing(run.path)
             make_folder(run.path)
             write_json(run.path / "environment.json", environment())
-            write_text(run.path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        # Again when resuming: the length may have grown.
+        write_text(run.path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         make_folder(run.checkpoints)
         make_folder(run.samples)
         return run

@@ -27,7 +27,7 @@ from ...runtime.errors import JobError, UserError
 from ...runtime.files import write_text
 from ...runtime.jobs import Job, run_jobs
 from ...runtime.runs import RunFolder, default_run_path, latest_run_path
-from ...synth.checkpoint import load_generator
+from ...synth.checkpoint import load_generator, slug
 from ...synth.generate import generate
 from ..evidence import interval, paired_difference, verdict
 from ..fitting import TrainingOptions, check_options, fit
@@ -85,9 +85,8 @@ def compare_augmentations(
         "generators": [str(path) for path in generators], "generator_steps": generator_steps, "seed": seed, **asdict(options),
     }, resume)  # fmt: skip
     _write_split(divided, run.path / "split.csv")
-    synthetic = _make_synthetic(
-        run, dataset, divided, chosen, parsed, given, size, generator_steps, seed, device, quiet
-    )
+    how = {"steps": generator_steps, "seed": seed, "device": device, "precision": precision, "quiet": quiet}
+    synthetic = _make_synthetic(run, dataset, divided, chosen, parsed, given, how)
     results = _train_arms(run, dataset, chosen, parsed, synthetic, options, range(seed, seed + seeds), workers, quiet)
     comparison = _judge(run, chosen, parsed, results, steps)
     write_report(comparison, divided, synthetic, options)
@@ -135,38 +134,40 @@ def _given_generators(paths: Sequence[Path], dataset: FundusDataset, target: Tar
 
 def _make_synthetic(
     run: RunFolder, dataset: FundusDataset, divided: FundusDataset, target: Target, arms: list[Arm],
-    given: dict[str, Path], size: int, generator_steps: int | None, seed: int, device: str, quiet: bool,
+    given: dict[str, Path], how: dict,
 ) -> dict[str, dict[str, str]]:  # fmt: skip
-    """{arm: {class: dataset folder}} of synthetic images: generators trained where none is given, then sampled."""
+    """{arm: {class: dataset folder}} of synthetic images: generators trained where none is given, then sampled.
+
+    `how` are the options of `train_generator` that are the same for every class.
+    """
     ratios = {arm.name: arm.ratio for arm in arms if arm.ratio > 0}
     if not ratios:
         return {}
     missing = [name for name in target.classes if name not in given]
     jobs = [
-        Job(f"generator-{name}", f"{_HERE}:train_generator", {
+        Job(f"generator-{slug(name)}", f"{_HERE}:train_generator", {
             "data": str(dataset.path), "split": str(run.path / "split.csv"), "column": target.column,
-            "classes": list(target.classes), "label": name, "steps": generator_steps, "seed": seed,
-            "out": str(run.path / "generators" / name), "device": device, "quiet": quiet,
+            "classes": list(target.classes), "label": name, "out": str(run.path / "generators" / slug(name)), **how,
         })
         for name in missing
     ]  # fmt: skip
     trained = run_jobs(jobs, run.path / "jobs", description="generators", quiet=True)
-    runs = {**given, **{name: Path(trained[f"generator-{name}"]["run"]) for name in missing}}
+    runs = {**given, **{name: Path(trained[f"generator-{slug(name)}"]["run"]) for name in missing}}
     counts = np.bincount(target.labels(divided.split("train")), minlength=len(target.classes))
     made: dict[str, dict[str, str]] = {}
     for arm, ratio in ratios.items():
         made[arm] = {}
         for name, count in zip(target.classes, counts, strict=True):
-            folder = run.path / "synthetic" / f"{name}-x{ratio:g}"
+            folder = run.path / "synthetic" / f"{slug(name)}-x{ratio:g}"
             if not folder.exists():
-                generate(runs[name], max(1, round(ratio * count)), folder, seed=seed, quiet=quiet)
+                generate(runs[name], max(1, round(ratio * count)), folder, seed=how["seed"], quiet=how["quiet"])
             made[arm][name] = str(folder)
     return made
 
 
 def train_generator(
     data: str, split: str, column: str, classes: list[str], label: str, steps: int | None, seed: int, out: str, device: str,
-    quiet: bool,
+    precision: str, quiet: bool,
 ) -> dict:  # fmt: skip
     """A job: train a generator of one class on the training patients only."""
     from ...synth.train import train
@@ -175,7 +176,8 @@ def train_generator(
     dataset = _read_split(data, split, target).split("train")
     if column != "label":
         dataset = FundusDataset(dataset.path, dataset.info, dataset.table.assign(label=target.names(dataset)))
-    run = train(dataset, label, steps=steps, seed=seed, out=Path(out), resume=True, device=device, quiet=quiet)
+    run = train(dataset, label, steps=steps, seed=seed, out=Path(out), resume=True, device=device, precision=precision,
+                quiet=quiet)  # fmt: skip
     return {"run": str(run.path)}
 
 
@@ -239,4 +241,5 @@ def _judge(run: RunFolder, target: Target, arms: list[Arm], results: dict[str, l
     }
     metric = f"F1 of {target.classes[1]}" if len(target.classes) == 2 else "macro F1"
     sentences = [verdict(row["f1"], metric, arm, reference) for arm, row in differences.items()]
-    return Comparison(run, target, arms, scores, differences, sentences, steps, predictions)
+    runs = {name: [Path(result["run"]) for result in rows] for name, rows in results.items()}
+    return Comparison(run, target, arms, scores, differences, sentences, steps, predictions, runs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -27,6 +28,7 @@ class Comparison:
         verdict: one sentence for each arm but the first.
         steps: optimiser steps of every training.
         predictions: {arm: one SeedPredictions a seed}.
+        runs: {arm: one run folder a seed}, in the same order.
     """
 
     run: RunFolder
@@ -37,6 +39,7 @@ class Comparison:
     verdict: list[str]
     steps: int
     predictions: dict[str, list[SeedPredictions]]
+    runs: dict[str, list[Path]]
 
     def summary(self) -> dict:
         """Plain values, for --json and summary.json."""

@@ -56,7 +56,7 @@ def _table_caption(comparison: Comparison) -> str:
 def _add_figures(report: Report, comparison: Comparison) -> None:
     figure, axes = new_figure(9.5, 3.6, columns=2)
     for arm, color in zip(comparison.arms, _COLORS * 2, strict=False):
-        curves = _histories(comparison, arm.name)
+        curves = [pd.read_csv(path / "metrics.csv") for path in comparison.runs[arm.name]]
         for axis, column in zip(axes, ("val_f1", "val_recall"), strict=True):
             values = np.stack([curve[column].to_numpy(float) for curve in curves])
             epochs = np.arange(1, values.shape[1] + 1)
@@ -71,11 +71,6 @@ def _add_figures(report: Report, comparison: Comparison) -> None:
     axes[0].legend(frameon=False)
     report.section("F1 and recall as training goes on")
     report.figure(figure, "Validation patients. Line: mean over seeds; band: smallest to largest seed.")
-
-
-def _histories(comparison: Comparison, arm: str) -> list[pd.DataFrame]:
-    folder = comparison.run.path / "arms" / arm.replace(":", "-")
-    return [pd.read_csv(path / "metrics.csv") for path in sorted(folder.iterdir())]
 
 
 def _add_samples(
@@ -121,8 +116,7 @@ def _add_maps(report: Report, comparison: Comparison, dataset: FundusDataset, op
     report.images(list(images), [f"{target.classes[labels[r]]}" for r in rows], columns=_SHOWN, width=112,
                   caption="The test images.")  # fmt: skip
     for arm in comparison.arms:
-        first = sorted((comparison.run.path / "arms" / arm.name.replace(":", "-")).iterdir())[0]
-        model, _ = load_classifier(first)
+        model, _ = load_classifier(comparison.runs[arm.name][0])
         maps = grad_cam(model, images, labels[rows])
         scale = float(maps.max()) or 1.0
         sheet = [overlay(image, heat, scale) for image, heat in zip(images, maps, strict=True)]

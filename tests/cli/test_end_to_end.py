@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -116,8 +117,6 @@ def test_compare_augmentations(call, eyes, generator, tmp_path):
 def test_generator_that_saw_held_out_patients_is_refused(call, eyes, generator, tmp_path):
     dataset = FundusDataset.open(eyes)
     swapped = dataset.with_split(dataset.table["split"].map({"train": "test", "val": "val", "test": "train"}))
-    import shutil
-
     shutil.copytree(eyes, tmp_path / "swapped")
     swapped = FundusDataset(tmp_path / "swapped", dataset.info, swapped.table)
     swapped.save_table()
@@ -126,6 +125,19 @@ def test_generator_that_saw_held_out_patients_is_refused(call, eyes, generator, 
     assert done.code == 2 and len(done.err.strip().splitlines()) == 1
     leaked = swapped.split("test").of_class("anemic").patients
     assert leaked[0] in done.err and not (tmp_path / "cmp").exists()
+
+
+def test_class_names_never_become_paths(call, eyes, tmp_path):
+    dataset = FundusDataset.open(eyes)
+    labels = dataset.table["label"].replace({"anemic": "../iron / Eisen"})
+    shutil.copytree(eyes, tmp_path / "named")
+    FundusDataset(tmp_path / "named", dataset.info, dataset.table.assign(label=labels)).save_table()
+    done = call("fundus-classify", "compare-augmentations", "--data", "named", "--classes", "normal,../iron / Eisen", "--arms",
+                "default,gan", "--seeds", 1, "--epochs", 1, "--batch-size", 8, "--generator-steps", 2, "--out", "cmp/run",
+                *TINY)  # fmt: skip
+    assert done.code == 0, done.err
+    assert sorted(p.name for p in (tmp_path / "cmp").iterdir()) == ["run"]
+    assert sorted(p.name for p in (tmp_path / "cmp/run/generators").iterdir()) == ["-iron-Eisen", "normal"]
 
 
 def test_no_data_uses_simulated_eyes_and_says_so(call, monkeypatch):

@@ -29,18 +29,6 @@ def test_written_files_follow_the_umask(tmp_path):
     assert stat.S_IMODE((tmp_path / "a.txt").stat().st_mode) == 0o644
 
 
-def test_atomic_folder(tmp_path):
-    with pytest.raises(RuntimeError), files.atomic_folder(tmp_path / "out") as folder:
-        (folder / "x").write_text("half")
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-    with files.atomic_folder(tmp_path / "out") as folder:
-        (folder / "x").write_text("whole")
-    assert (tmp_path / "out" / "x").read_text() == "whole"
-    with pytest.raises(UserError, match="already exists"), files.atomic_folder(tmp_path / "out"):
-        pass
-
-
 def test_a_file_where_a_folder_is_needed(tmp_path):
     (tmp_path / "a").write_text("x")
     with pytest.raises(UserError, match="is a file"):

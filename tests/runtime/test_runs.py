@@ -20,7 +20,7 @@ def test_a_run_folder_says_how_it_was_made(tmp_path):
 
 def test_resume_needs_the_same_options_but_may_go_on_longer(tmp_path):
     RunFolder.open_or_create(tmp_path / "run", {"size": 64, "steps": 10}, resume=False)
-    RunFolder.open_or_create(tmp_path / "run", {"size": 64, "steps": 20}, resume=True)
+    assert RunFolder.open_or_create(tmp_path / "run", {"size": 64, "steps": 20}, resume=True).config["steps"] == 20
     with pytest.raises(UserError, match="started with size=64, now 128"):
         RunFolder.open_or_create(tmp_path / "run", {"size": 128, "steps": 20}, resume=True)
     (tmp_path / "other").mkdir()

@@ -49,6 +49,7 @@ def test_every_figure_comes_from_the_predictions(results, tmp_path):
                               f["patient_id"].to_numpy(str)) for f in tables[arm]] for arm in ("better", "default")]  # fmt: skip
     assert found.differences["better"]["f1"] == paired_difference(*seeds, "f1")
     assert found.verdict[0].startswith("better helps: F1 of anemic is higher than with default")
+    assert [str(path) for path in found.runs["better"]] == [row["run"] for row in results["better"]]
     json.dumps(found.summary())
 
 
