@@ -1,0 +1,142 @@
+"""fundus-classify: classifiers, comparisons, explanations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from .common import (
+    Backbone,
+    Classes,
+    Data,
+    Device,
+    Json,
+    Out,
+    Precision,
+    Quiet,
+    Resume,
+    Seed,
+    Target,
+    app,
+    dataset_or_phantoms,
+    names,
+    show,
+)  # fmt: skip
+
+# Typer evaluates annotations at run time and wants Optional[...] in them.
+# ruff: noqa: UP007, UP045
+
+classify = app("Train, judge and explain classifiers of fundus photographs.")
+
+
+@classify.command("train")
+def classify_train(
+    data: Data = None,
+    target: Target = "label",
+    classes: Classes = None,
+    backbone: Backbone = "simple_cnn",
+    size: Annotated[int, typer.Option(help="Image size, pixels.")] = 64,
+    epochs: Annotated[Optional[int], typer.Option(min=1, help="Passes over the training images.")] = None,
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Optimiser steps, instead of epochs.")] = None,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 32,
+    learning_rate: Annotated[Optional[float], typer.Option(help="Default: the backbone's.")] = None,
+    augment: Annotated[str, typer.Option(help="default, classical:odir, classical:anemia.")] = "default",
+    sampling: Annotated[str, typer.Option(help="balanced or natural.")] = "balanced",
+    weights: Annotated[Optional[Path], typer.Option(help="Local weights of the backbone (safetensors).")] = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Download the backbone's ImageNet weights.")] = False,
+    synthetic: Annotated[Optional[list[Path]], typer.Option(help="Synthetic dataset folder to add; repeatable.")] = None,
+    seed: Seed = 0, out: Out = None, resume: Resume = False, device: Device = "auto", precision: Precision = "auto",
+    quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Train a classifier and judge it on patients it never saw."""
+    from ..classify.train import train
+
+    run = train(dataset_or_phantoms(data, quiet), target=target, classes=names(classes), backbone=backbone, size=size,
+                epochs=epochs, steps=steps, batch_size=batch_size, learning_rate=learning_rate, augment=augment, sampling=sampling,
+                weights=weights, pretrained=pretrained, synthetic=synthetic or [], seed=seed, out=out, resume=resume,
+                device=device, precision=precision, quiet=quiet)  # fmt: skip
+    from ..runtime.files import read_json
+
+    metrics = read_json(run.path / "metrics.json")
+    show(
+        json, {"run": str(run.path), "metrics": metrics}, f"{run.path}: trained", f"report: {run.path / 'report.html'}"
+    )
+
+
+@classify.command("evaluate")
+def classify_evaluate(
+    run: Annotated[Path, typer.Argument(help="Run of fundus-classify train.")],
+    data: Data = None,
+    out: Annotated[Optional[Path], typer.Option(help="Write predictions.csv here.")] = None,
+    device: Device = "auto", quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Judge a trained classifier on another dataset; patients it was trained on are left out."""
+    from ..classify.evaluate import evaluate
+
+    result = evaluate(run, dataset_or_phantoms(data, quiet), out=out, device=device, quiet=quiet)
+    show(json, result.summary(), *result.lines())
+
+
+@classify.command("predict")
+def classify_predict(
+    run: Annotated[Path, typer.Argument(help="Run of fundus-classify train.")],
+    files: Annotated[list[Path], typer.Argument(help="Camera files, or folders of them.")],
+    out: Annotated[Optional[Path], typer.Option(help="Write the table as CSV.")] = None,
+    device: Device = "auto", quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Say what a classifier sees in camera files."""
+    from ..classify.predictions import predict
+    from ..runtime.files import write_text
+
+    table = predict(run, files, device=device, quiet=quiet)
+    if out is not None:
+        write_text(out, table.to_csv(index=False))
+    show(json, table.to_dict("records"), table.to_string(index=False))
+
+
+@classify.command("explain")
+def classify_explain(
+    run: Annotated[Path, typer.Argument(help="Run of fundus-classify train.")],
+    data: Data = None,
+    out: Annotated[Optional[Path], typer.Option(help="Folder for the pictures and the report.")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Images of each kind (best, worst, most uncertain) a class.")] = 4,
+    device: Device = "auto", quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Lay Grad-CAM maps over the best, worst and most uncertain images of every class."""
+    from ..classify.explain.explain import explain
+
+    report = explain(run, dataset_or_phantoms(data, quiet), out=out, count=count, device=device, quiet=quiet)
+    show(json, {"report": str(report)}, f"report: {report}")
+
+
+@classify.command("compare-augmentations")
+def classify_compare_augmentations(
+    data: Data = None,
+    arms: Annotated[str, typer.Option(help="default, classical, classical:anemia, gan, gan:RATIO.")] = "default,classical,gan",
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each arm.")] = 5,
+    target: Target = "label",
+    classes: Classes = None,
+    backbone: Backbone = "simple_cnn",
+    size: Annotated[int, typer.Option(help="Image size, pixels.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the real training images; every arm gets the same steps.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 32,
+    weights: Annotated[Optional[Path], typer.Option(help="Local weights of the backbone (safetensors).")] = None,
+    ratios: Annotated[str, typer.Option(help="Shares of train, val and test, when the dataset has no split.")] = "0.7,0.1,0.2",
+    generator: Annotated[Optional[list[Path]], typer.Option(help="Run of fundus-synth train; repeatable. Without it, "
+                                                                "generators are trained inside the training split.")] = None,
+    generator_steps: Annotated[Optional[int], typer.Option(min=1, help="Steps of each generator trained here.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 1,
+    seed: Seed = 0, out: Out = None, resume: Resume = False, device: Device = "auto", precision: Precision = "auto",
+    quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Does augmentation help? Default, classical and synthetic, at equal cost, on the same held-out patients."""
+    from ..classify.experiments.compare_augmentations import compare_augmentations
+
+    result = compare_augmentations(
+        dataset_or_phantoms(data, quiet), arms=names(arms), seeds=seeds, target=target, classes=names(classes), backbone=backbone,
+        size=size, epochs=epochs, batch_size=batch_size, weights=weights, ratios=ratios, generators=generator or [],
+        generator_steps=generator_steps, workers=workers, seed=seed, out=out, resume=resume, device=device,
+        precision=precision, quiet=quiet)  # fmt: skip
+    show(json, result.summary(), *result.lines())
