@@ -23,7 +23,7 @@ class About:
 
     Attributes:
         classes: names, in the order of the logits.
-        target: the column it was trained on ("label" or "grade").
+        target: what it was trained on: "label", "grade", or an expression (see `data.expressions`).
         dataset: name of the dataset.
         fingerprint: of the dataset.
         illumination: how the dataset's images were corrected, see preprocess.illumination; camera files get the same.

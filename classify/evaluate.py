@@ -9,6 +9,7 @@ import numpy as np
 
 from ..data.cache import image_cache
 from ..data.dataset import FundusDataset
+from ..data.targets import Target
 from ..runtime.devices import choose_device
 from ..runtime.errors import UserError
 from .checkpoint import load_classifier
@@ -16,7 +17,6 @@ from .held_out import unseen
 from .images import ImageSource
 from .predictions import predict_images, prediction_table, write_predictions
 from .results import write_results
-from .targets import Target
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def evaluate(
     labels = target.labels(dataset)
     wanted = labels >= 0
     if not wanted.any():
-        raise UserError(f"has no image of {', '.join(target.classes)} in column {target.column}", path=dataset.path)
+        raise UserError(f"has no image of {', '.join(target.classes)} (target {target.column})", path=dataset.path)
     rows = np.flatnonzero(wanted & unseen(dataset, about.patients))
     if not len(rows):
         raise UserError("the classifier has seen every patient of it in training", path=dataset.path)

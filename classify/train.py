@@ -13,6 +13,7 @@ import pandas as pd
 
 from ..data.dataset import FundusDataset
 from ..data.splits import NO_PATIENTS
+from ..data.targets import Target, choose_target
 from ..runtime.devices import choose_device
 from ..runtime.errors import UserError
 from ..runtime.runs import RunFolder, default_run_path, latest_run_path
@@ -20,7 +21,6 @@ from .fitting import Fitted, TrainingOptions, check_options, fit
 from .images import ImageSource
 from .predictions import predict_images, prediction_table, write_predictions
 from .results import write_results
-from .targets import Target, choose_target
 from .training import Part, describe, load_parts, load_synthetic, split_dataset
 
 _DEFAULT_EPOCHS = 10
@@ -54,7 +54,7 @@ def train(
 
     Args:
         dataset: a dataset folder; it is split 80/10/10 by patient when it is not split yet.
-        target: "label" or "grade".
+        target: "label", "grade", or an expression such as "dr: grade >= 1", see `data.expressions`.
         classes: which classes, in this order; of two, the second is the positive one.
         epochs, steps: how long; give one. An epoch is ceil(training images / batch_size) steps. 10 epochs by default.
         synthetic: dataset folders whose images are added to the training split.
@@ -77,6 +77,8 @@ def train(
     if not dataset.patients and not quiet:
         print(NO_PATIENTS, file=sys.stderr)
     chosen = choose_target(dataset, target, classes)
+    if not quiet and (left_out := chosen.left_out_line(dataset)):
+        print(left_out, file=sys.stderr)
     check_options(options, len(chosen.classes))
     dataset = split_dataset(dataset, chosen, seed)
     # Generated sets name their class in `label`, whatever column is the target.

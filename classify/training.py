@@ -10,12 +10,12 @@ import numpy as np
 
 from ..data.cache import image_cache
 from ..data.dataset import FundusDataset
-from ..data.splits import split_by_patient
+from ..data.splits import groups_without_patients, split_by_patient
+from ..data.targets import Target
 from ..runtime.errors import UserError, counts
 from .checkpoint import About
 from .held_out import refuse_leaks
 from .images import ImageSource
-from .targets import Target
 
 _SMALLEST_CLASS = 8
 
@@ -44,7 +44,7 @@ def split_dataset(dataset: FundusDataset, target: Target, seed: int) -> FundusDa
             )
             raise UserError(message, path=dataset.path)
     if not dataset.has_split:
-        dataset = dataset.with_split(split_by_patient(dataset.table, (0.8, 0.1, 0.1), seed, dataset.path))
+        dataset = divide(dataset, target, (0.8, 0.1, 0.1), seed)
     for part in ("train", "val", "test"):
         there = set(target.labels(dataset.split(part)))
         missing = [name for k, name in enumerate(target.classes) if k not in there]
@@ -54,6 +54,12 @@ def split_dataset(dataset: FundusDataset, target: Target, seed: int) -> FundusDa
                 hint="Split again with fundus-preprocess split, or leave the class out with --classes.",
             )  # fmt: skip
     return dataset
+
+
+def divide(dataset: FundusDataset, target: Target, ratios: Sequence[float], seed: int) -> FundusDataset:
+    """The dataset with a split by patient (by photograph where none are known) that balances the target."""
+    names, groups = target.names(dataset), groups_without_patients(dataset)
+    return dataset.with_split(split_by_patient(dataset.table, ratios, seed, dataset.path, labels=names, groups=groups))
 
 
 def load_parts(dataset: FundusDataset, target: Target, size: int, quiet: bool = False) -> dict[str, Part]:

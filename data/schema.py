@@ -6,6 +6,7 @@ Missing values are empty. Columns that are not named here are kept as text.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -74,6 +75,12 @@ COLUMNS: dict[str, Column] = {
     "fovea_x": _number("fovea, fraction of this image's width", -1, 2),
     "fovea_y": _number("fovea, fraction of this image's width", -1, 2),
     "quality": _number("gradability", 0, 1),
+    "cup_to_disc": _number("vertical cup-to-disc ratio", 0, 1),
+    "av_ratio": _number("calibre of arteries over that of veins", 0.2, 1.5),
+    "tessellation": _number("how much of the choroid shows through", 0, 1),
+    "cataract": _number("how cloudy the lens is", 0, 1),
+    "pregnancy_trimester": _number("trimester of pregnancy", 1, 3, True),
+    "fold": _number("number of the fold in a division into folds", 0, 1000, True),
     "synthetic": _word("made by a generator or a simulation", "true", "false"),
     "generator": _word("which generator made it"),
     "seed": _word("seed that makes it again"),
@@ -105,11 +112,19 @@ def read_csv(path: Path, **options: object) -> pd.DataFrame:
         UserError: missing file, not text, ragged rows, or no rows.
     """
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", **options)
+        with warnings.catch_warnings():
+            # With index_col=False pandas warns of rows with more fields than the header; unasked it would shift every column.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False, **options
+            )
     except FileNotFoundError as error:
         raise UserError("no such file", path=path) from error
     except UnicodeDecodeError as error:
         raise UserError("is not UTF-8 text; expected a CSV file", path=path, hint="Save it as UTF-8.") from error
+    except pd.errors.ParserWarning as error:
+        raise UserError("has rows with more fields than the header", path=path,
+                        hint="Put text and numbers with a comma in quotes.") from error  # fmt: skip
     except (pd.errors.ParserError, pd.errors.EmptyDataError, OSError) as error:
         raise UserError(f"cannot be read as CSV ({error})", path=path) from error
     if table.empty:

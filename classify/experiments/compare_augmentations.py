@@ -22,7 +22,8 @@ import numpy as np
 import pandas as pd
 
 from ...data.dataset import FundusDataset
-from ...data.splits import NO_PATIENTS, parse_ratios, split_by_patient
+from ...data.splits import NO_PATIENTS, parse_ratios
+from ...data.targets import Target, choose_target
 from ...runtime.errors import JobError, UserError
 from ...runtime.files import write_text
 from ...runtime.jobs import Job, run_jobs
@@ -34,8 +35,7 @@ from ..fitting import TrainingOptions, check_options, fit
 from ..held_out import refuse_seen
 from ..images import ImageSource
 from ..predictions import predict_images, prediction_table, read_predictions, seed_predictions, write_predictions
-from ..targets import Target, choose_target
-from ..training import describe, load_parts, load_synthetic, split_dataset
+from ..training import describe, divide, load_parts, load_synthetic, split_dataset
 from .arms import Arm, parse_arms
 from .comparison import METRICS, Comparison
 from .comparison_report import write_report
@@ -69,6 +69,8 @@ def compare_augmentations(
     divided = _divide(dataset, chosen, ratios, seed)
     if not divided.patients and not quiet:
         print(NO_PATIENTS, file=sys.stderr)
+    if not quiet and (left_out := chosen.left_out_line(dataset)):
+        print(left_out, file=sys.stderr)
     given = _given_generators(generators, divided, chosen)
     steps = epochs * math.ceil(len(divided.split("train")) / batch_size)
     options = TrainingOptions(
@@ -97,7 +99,7 @@ def _divide(dataset: FundusDataset, target: Target, ratios: str, seed: int) -> F
     part = target.of(dataset)
     shares = parse_ratios(ratios)
     if not part.has_split:
-        part = part.with_split(split_by_patient(part.table, shares, seed, dataset.path))
+        part = divide(part, target, shares, seed)
     return split_dataset(part, target, seed)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from ...data.targets import Target
 from ...runtime.runs import RunFolder
 from ..evidence import Difference, Interval, SeedPredictions
-from ..targets import Target
 from .arms import Arm
 
 # Of the second class when there are two, else macro averages; macro_f1 is the average in both cases.

@@ -11,6 +11,7 @@ import numpy as np
 from ...data.cache import fit_square, image_cache
 from ...data.dataset import FundusDataset
 from ...data.image_file import write_image
+from ...data.targets import Target
 from ...runtime.devices import choose_device
 from ...runtime.errors import UserError
 from ...runtime.report import Report
@@ -18,7 +19,6 @@ from ..checkpoint import load_classifier
 from ..held_out import unseen
 from ..images import ImageSource
 from ..predictions import predict_images
-from ..targets import Target
 from .attribution import color_scale, grad_cam, overlay
 
 _TILE = 224

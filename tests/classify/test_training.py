@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from fundus_synth.classify.evaluate import evaluate
 from fundus_synth.classify.metrics import score
 from fundus_synth.classify.predictions import read_predictions, seed_predictions
-from fundus_synth.classify.targets import choose_target
 from fundus_synth.classify.train import train
 from fundus_synth.classify.training import load_parts, load_synthetic, split_dataset
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.schema import patient_hash
+from fundus_synth.data.targets import choose_target
 from fundus_synth.runtime.errors import UserError
 
 QUICK = {"steps": 3, "batch_size": 8, "size": 32, "device": "cpu", "quiet": True}
@@ -148,3 +149,28 @@ def test_a_split_without_a_class_is_told(toy_path, tmp_path):
     split = np.where(index < 100, "train", np.where(dataset.table["label"] == "normal", "val", "test"))
     with pytest.raises(UserError, match="split val has no image of anemic"):
         train(dataset.with_split(split), out=tmp_path / "run", **QUICK)
+
+
+def test_an_expression_is_trained_tested_and_remembered(toy_path, tmp_path, capsys):
+    dataset = FundusDataset.open(toy_path)
+    run = train(dataset, target="ill: grade >= 1", out=tmp_path / "run", **{**QUICK, "quiet": False})
+    assert "left out" not in capsys.readouterr().err  # every toy has a grade
+    table, classes = read_predictions(run.path / "predictions.csv")
+    assert classes == ("no ill", "ill")
+    grades = dataset.table.set_index("file_name")["grade"]
+    assert (table["true"] == np.where(grades[table["file_name"]] >= 1, "ill", "no ill")).all()
+    facts = json.loads((run.path / "checkpoints" / "classifier.json").read_text())
+    assert facts["target"] == "ill: grade >= 1"
+    result = evaluate(run.path, dataset, out=tmp_path / "again", device="cpu", quiet=True)
+    again, _ = read_predictions(result.folder / "predictions.csv")
+    test = table[table["split"] == "test"]
+    assert result.left_out == 108 and again["true"].tolist() == test["true"].tolist()
+    held_out = set(facts["patients"]["test"])
+    assert {patient_hash(name) for name in again["patient_id"]} == held_out
+
+
+def test_images_that_the_target_does_not_tell_are_left_out_and_counted(toy_path, tmp_path, capsys):
+    train(
+        toy_path, target="ill: grade == 2 and label == anemic or D", out=tmp_path / "run", **{**QUICK, "quiet": False}
+    )
+    assert "40 of 120 images are left out: they have none of the classes no ill, ill" in capsys.readouterr().err

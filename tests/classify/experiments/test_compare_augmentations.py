@@ -9,7 +9,7 @@ import pytest
 from fundus_synth.classify.evidence import SeedPredictions, paired_difference
 from fundus_synth.classify.experiments.arms import Arm
 from fundus_synth.classify.experiments.compare_augmentations import _judge
-from fundus_synth.classify.targets import Target
+from fundus_synth.data.targets import Target
 from fundus_synth.runtime.errors import JobError
 from fundus_synth.runtime.runs import RunFolder
 
