@@ -18,7 +18,11 @@ SIDES = ("left", "right")
 class Eye:
     """Every parameter of one eye. `render` is a function of this, a camera and a size, and of nothing else.
 
-    `hemoglobin` is in g/dL, `grade` is the ICDR grade 0..4, traits named without a unit run from 0 to 1.
+    `hemoglobin` is in g/dL, `grade` is the ICDR grade 0..4, traits named without a unit run from 0 to 1. `glaucoma`
+    to `myopia` are severities (0 = healthy; `diseases` draws them and the traits that follow); `cup_height` is the
+    cup's height over its width, `cup_notch` the share by which the cup reaches further at `cup_notch_angle` (radians,
+    clockwise from the right), `cataract_color` chooses the tint of a clouded lens; `findings` names what else is to
+    be drawn (see `diseases.FINDINGS`).
     """
 
     side: str
@@ -50,6 +54,16 @@ class Eye:
     tortuosity: float = 0.5
     arcade_superior: float = 0.85
     arcade_inferior: float = 0.90
+    glaucoma: float = 0.0
+    cataract: float = 0.0
+    cataract_color: float = 0.5
+    amd: float = 0.0
+    hypertension: float = 0.0
+    myopia: float = 0.0
+    cup_height: float = 1.0
+    cup_notch: float = 0.0
+    cup_notch_angle: float = 0.0
+    findings: tuple[str, ...] = ()
 
     @property
     def disc(self) -> np.ndarray:
@@ -60,6 +74,11 @@ class Eye:
     def fovea(self) -> np.ndarray:
         """Centre of the fovea, float64 (2,)."""
         return np.array([self.fovea_x, self.fovea_y])
+
+    @property
+    def temporal(self) -> float:
+        """The sign of x towards the temple."""
+        return -1.0 if self.side == "right" else 1.0
 
     def generator(self, stream: int) -> np.random.Generator:
         """A random generator of this eye; every organ draws from its own stream, so one does not disturb another."""

@@ -60,6 +60,8 @@ def background_log_color(eye: Eye) -> np.ndarray:
     log += _choroid(eye, rng, away)
     log += _macula(eye, away)
     log += _nerve_fibres(eye, rng, x, y)
+    if eye.myopia:
+        log += _staphyloma(eye, x, y)
     return log
 
 
@@ -85,7 +87,22 @@ def _choroid(eye: Eye, rng: np.random.Generator, away: np.ndarray) -> np.ndarray
     mesh = cv2.GaussianBlur(mesh, (0, 0), 1.1)
     patchy = np.clip(0.35 + 0.6 * smooth_field(rng, 4, DETAIL) + 0.7 * (far - 0.15) + 0.5 * y, 0, 1.2)
     shown = eye.tessellation * patchy * (1 - 0.9 * np.exp(-np.square(away / 0.15)))
+    if eye.myopia:
+        turns = (np.arctan2(y - pole_y, x - pole_x) + 0.25 * bent * (0.2 + far)) / (2 * np.pi)
+        mesh, shown = _long_eye_choroid(rng, bent, far, turns), (0.25 + shown) * (0.6 + 0.8 * eye.myopia)
     return (shown * mesh)[..., None] * np.array([-0.02, -0.20, -0.13], np.float32)
+
+
+def _long_eye_choroid(rng: np.random.Generator, bent: np.ndarray, far: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """Choroidal vessels of a long eye: thick, drawn out away from the pole and joined to one another; about -0.4..0.6."""
+    strip = cv2.resize(rng.standard_normal((6, 104), dtype=np.float32), (696, 160), interpolation=cv2.INTER_CUBIC)
+    columns, rows = (
+        ((turns + 0.01 * bent) % 1.0 * 694).astype(np.float32),
+        ((far + 0.04 * bent) * 160).astype(np.float32),
+    )
+    wave = cv2.remap(strip, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    wave += 0.25 * smooth_field(rng, 30, DETAIL)
+    return cv2.GaussianBlur(1.1 * np.exp(-np.square(wave / 0.42)) - 0.45, (0, 0), 0.9) * np.clip(far / 0.12, 0.3, 1)
 
 
 def _macula(eye: Eye, away: np.ndarray) -> np.ndarray:
@@ -114,3 +131,11 @@ def _nerve_fibres(eye: Eye, rng: np.random.Generator, x: np.ndarray, y: np.ndarr
     shown = eye.nerve_fibre_sheen * poles * np.exp(-np.square((far - eye.disc_radius) / 0.17))
     halo = 0.10 * np.exp(-np.maximum(far - eye.disc_radius, 0) / 0.06) + 0.19 * np.exp(-np.square(far / 0.27))
     return (shown * (0.10 + 0.075 * streaks) + halo)[..., None] * np.array([0.55, 1.0, 1.0], np.float32)
+
+
+def _staphyloma(eye: Eye, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The stretched posterior pole of a long eye: thin pigment lets the white of the sclera through."""
+    middle = 0.6 * eye.disc + 0.4 * eye.fovea
+    far = np.hypot(x - middle[0], (y - middle[1]) * 1.15)
+    pole = eye.myopia * np.exp(-np.square(far / 0.26))
+    return (pole[..., None] * np.array([0.08, 0.24, 0.18], np.float32)).astype(np.float32)

@@ -7,13 +7,10 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from .artefacts import Artefacts
 from .background import field_grid
 
-_YELLOW_BLUE = np.array([0.22, 0.39, 0.89])
-_EXPOSURE = np.array([0.64, 0.60, 0.48])
-_RED_GREEN = np.array([0.73, -0.67, 0.11])
 _GHOST = np.array([190.0, 185.0, 235.0])
-_DEVICES = "abcdef"
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,9 @@ class Camera:
 
     `aspect` is the frame's width over its height; `fov_radius`, `offset_x`, `offset_y` are fractions of the width;
     `cast` is added to the log colour of red, green and blue; `blur` is a fraction of the field's diameter; `noise` is
-    in grey levels; `notch_angle` and `flare_angle` are in radians, clockwise from the right; the rest runs from 0 to 1.
+    in grey levels; `notch_angle` and `flare_angle` are in radians, clockwise from the right; `zoom` (at least 1) is how
+    many times smaller than 45 degrees the field is; the rest runs from 0 to 1. `aim` is the way from the pose of the
+    eye to the optic disc, as far as a field with `zoom` can be moved without leaving the 45 degrees.
     """
 
     name: str = "phantom-standard"
@@ -44,6 +43,9 @@ class Camera:
     ghost: float = 0.0
     blur: float = 0.0014
     noise: float = 1.6
+    zoom: float = 1.0
+    aim: float = 0.0
+    artefacts: Artefacts = Artefacts()
 
     @classmethod
     def standardized(cls) -> Camera:
@@ -51,12 +53,9 @@ class Camera:
         return cls()
 
     def in_standard_frame(self) -> Camera:
-        """The same light and lens, framed as standardised images are: the inscribed circle, black outside."""
-        return replace(self, aspect=1.0, fov_radius=0.5, offset_x=0.0, offset_y=0.0, notch=False)
-
-    def next_exposure(self, rng: np.random.Generator) -> Camera:
-        """Another photograph with the same device."""
-        return replace(self, **_exposure(self.name, rng))
+        """The same light and lens, framed as standardised images are: the inscribed circle, black outside, no writing."""
+        plain = replace(self.artefacts, stamp="")
+        return replace(self, aspect=1.0, fov_radius=0.5, offset_x=0.0, offset_y=0.0, notch=False, artefacts=plain)
 
     @property
     def is_standard_frame(self) -> bool:
@@ -64,52 +63,47 @@ class Camera:
         return (self.aspect, self.fov_radius, self.offset_x, self.offset_y, self.notch) == (1.0, 0.5, 0.0, 0.0, False)
 
 
-def sample_camera(rng: np.random.Generator) -> Camera:
-    """One of six simulated devices in one exposure.
+@dataclass(frozen=True)
+class View:
+    """The part of an eye that a camera sees: `size` of the `full` pixels that 45 degrees take, from `left` and `top`."""
 
-    The field is a circle of radius 0.40..0.49 of the frame's height, a little off centre, or a larger one (up to 0.58)
-    cut at top and bottom; some devices have a notch.
+    size: int
+    full: int
+    left: int
+    top: int
+
+    @classmethod
+    def of(cls, camera: Camera, disc: np.ndarray, size: int) -> View:
+        """The view of an eye whose disc is at `disc` (x, y), on a square canvas of `size` pixels over the field."""
+        full = round(size * camera.zoom)
+        left, top = (int(np.clip(round(camera.aim * d * full + (full - size) / 2), 0, full - size)) for d in disc)
+        return cls(size, full, left, top)
+
+    @property
+    def zoom(self) -> float:
+        """45 degrees over the field's."""
+        return self.full / self.size
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """What the camera aims at, x and y in fractions of 45 degrees, as the eye's own positions."""
+        return tuple((start + self.size / 2) / self.full - 0.5 for start in (self.left, self.top))
+
+    def crop(self, canvas: np.ndarray) -> np.ndarray:
+        """The seen part of a square canvas of any size over 45 degrees."""
+        scale = len(canvas) / self.full
+        rows, columns = (slice(round(a * scale), round((a + self.size) * scale)) for a in (self.top, self.left))
+        return canvas[rows, columns]
+
+
+def illumination(camera: Camera, size: int, view: View | None = None) -> np.ndarray:
+    """What lamp and lens add to the log colour, float32 (size, size, 3): cast, fall-off to the rim, a slope.
+
+    The grid lies over the field, or over the 45 degrees of which the field is the `view`.
     """
-    device = int(rng.integers(len(_DEVICES)))
-    return Camera(name=f"phantom-camera-{_DEVICES[device]}").next_exposure(rng)
-
-
-def _exposure(name: str, rng: np.random.Generator) -> dict[str, object]:
-    """What changes from one photograph of a device to the next, given the device's habits."""
-    habits = np.random.default_rng([7919, _DEVICES.index(name[-1])])
-    blue = np.clip(habits.normal(0, 0.45) + rng.normal(0, 0.45), -1.3, 0.5)
-    green = habits.normal(0, 0.03) + rng.normal(0, 0.035)
-    bright = np.clip(rng.normal(0, 0.26) - 0.2 * blue, -0.7, 0.32)
-    cast = blue * _YELLOW_BLUE + bright * _EXPOSURE + green * _RED_GREEN
-    aspect = float(habits.choice([1.0, 1.25, 1.333, 1.5]))
-    cut = habits.random() < 0.4 and aspect > 1.0
-    radius = float((habits.uniform(0.52, 0.58) if cut else habits.uniform(0.40, 0.485)) / aspect)
-    warm = float(rng.random())
-    return {
-        "seed": int(rng.integers(2**31)),
-        "aspect": aspect,
-        "fov_radius": radius,
-        "offset_x": float(rng.uniform(-1, 1) * min(0.5 - radius, 0.03)),
-        "offset_y": float(rng.uniform(-1, 1) * min(max(0.5 / aspect - radius, 0.0), 0.02)),
-        "notch": bool(habits.random() < 0.5),
-        "notch_angle": float(habits.choice([-1, 1]) * habits.uniform(0.45, 0.8)),
-        "cast": tuple(float(c) for c in cast),
-        "vignette": float(np.clip(rng.normal(0.30, 0.14), 0.02, 0.7)),
-        "tilt_x": float(rng.normal(0, 0.22)),
-        "tilt_y": float(rng.normal(0, 0.22)),
-        "flare": float(rng.beta(1.2, 1.8)) if rng.random() < 0.30 else 0.0,
-        "flare_angle": float(rng.uniform(0, 2 * np.pi)),
-        "flare_color": (170 + 70 * warm, 190 + 15 * warm, 165 - 60 * warm),
-        "rim": float(rng.beta(1.1, 2.2)) if rng.random() < 0.6 else 0.0,
-        "ghost": float(rng.uniform(0.1, 0.5)) if rng.random() < 0.25 else 0.0,
-        "blur": float(np.clip(rng.lognormal(np.log(0.0015), 0.35), 0.0007, 0.0045)),
-        "noise": float(rng.uniform(0.8, 2.6)),
-    }
-
-
-def illumination(camera: Camera, size: int) -> np.ndarray:
-    """What lamp and lens add to the log colour, float32 (size, size, 3): cast, fall-off to the rim, a slope."""
     x, y = field_grid(size)
+    if view:
+        x, y = ((line - np.float32(at)) * np.float32(view.zoom) for line, at in zip((x, y), view.centre, strict=True))
     fall = -camera.vignette * np.square((x * x + y * y) * 4)
     fall -= 0.35 * camera.vignette * (x * x + y * y) * 4
     slope = camera.tilt_x * x + camera.tilt_y * y
@@ -117,9 +111,10 @@ def illumination(camera: Camera, size: int) -> np.ndarray:
     return (light + np.array(camera.cast)).astype(np.float32)
 
 
-def exposed(log: np.ndarray) -> np.ndarray:
-    """Automatic exposure: a log colour map darkened until the mean of its brightest channel is at most 213 of 255."""
-    return log - max(0.0, float(log.mean(axis=(0, 1)).max()) - np.float32(np.log(213.0)))
+def exposed(log: np.ndarray, view: View | None = None) -> np.ndarray:
+    """Automatic exposure: a log colour map darkened until its brightest channel, on average over the view, is at most 213."""
+    seen = view.crop(log) if view else log
+    return log - max(0.0, float(seen.mean(axis=(0, 1)).max()) - np.float32(np.log(213.0)))
 
 
 def veil(camera: Camera, haze: float, color: np.ndarray, size: int) -> np.ndarray:

@@ -14,6 +14,7 @@ _RIM = np.array([0.22, 0.46, 0.58], np.float32)
 _CUP = np.array([0.10, 0.32, 0.48], np.float32)
 _PINK = np.array([0.02, 0.32, 0.27], np.float32)
 _CRESCENT = np.array([0.20, 0.34, 0.30], np.float32)
+_FINE = 768
 _PIGMENT_EDGE = np.array([0.35, 0.50, 0.35], np.float32)
 
 
@@ -57,7 +58,10 @@ def disc_map(eye: Eye, size: int) -> DiscMap:
     waves = ((0.018, 2), (0.014, 3), (0.010, 5))
     uneven = 1 + sum(size * np.sin(n * angle + start) for (size, n), start in zip(waves, phase, strict=True))
     margin = cv2.magnitude(u, v) * uneven
-    cup = np.hypot(u + 0.16 * nasal, v * 0.96) / eye.cup_ratio
+    cup = np.hypot(u + 0.16 * nasal * (1 - eye.glaucoma), v * 0.96 / eye.cup_height) / eye.cup_ratio
+    if eye.cup_notch:
+        apart = np.angle(np.exp(1j * (np.arctan2(y, x) - eye.cup_notch_angle)))
+        cup = cup / (1 + eye.cup_notch * np.exp(-np.square(apart / 0.45)))
     return DiscMap(window, margin.astype(np.float32), cup.astype(np.float32), (nasal * u).astype(np.float32))
 
 
@@ -72,7 +76,8 @@ def add_disc(log: np.ndarray, eye: Eye, disc: DiscMap) -> None:
     rng = eye.generator(3)
     texture = smooth_field(rng, 12, 96) + 0.7 * smooth_field(rng, 30, 96)
     texture = cv2.resize(texture, margin.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    excavation = 1 - _step(disc.cup, 0.25, 1.45)
+    # The wall of a glaucomatous cup is steep.
+    excavation = 1 - _step(disc.cup, 0.25 + 0.45 * eye.glaucoma, 1.45 - 0.25 * eye.glaucoma)
     pinkness = (blood_share(eye) - 0.25 * eye.disc_paleness) * (0.75 + 0.30 * nasal) + 0.08 * texture
     glow = np.exp(-np.square(margin / 1.25)) * 0.10
     gain = (inside * (1 + 0.04 * texture) + glow)[..., None] * (_RIM + 0.25 * eye.pigmentation)
@@ -84,7 +89,8 @@ def add_disc(log: np.ndarray, eye: Eye, disc: DiscMap) -> None:
     edge = np.exp(-np.square((margin - 1.12 - 0.28 * eye.crescent) / 0.05)) * np.clip(0.4 + 0.6 * texture, 0, 1)
     edge *= temporal * max(eye.pigmentation - 0.35, 0)
     gain -= edge[..., None] * _PIGMENT_EDGE
-    log[disc.window] += gain
+    # In a long eye the pole around the disc is bright itself; in glaucoma the rim pales.
+    log[disc.window] += gain * (1 - 0.40 * eye.myopia - 0.15 * eye.glaucoma)
 
 
 def disc_masks(disc: DiscMap, size: int) -> dict[str, np.ndarray]:
@@ -93,3 +99,10 @@ def disc_masks(disc: DiscMap, size: int) -> dict[str, np.ndarray]:
     masks["optic_disc"][disc.window] = np.where(disc.margin <= 1, 255, 0)
     masks["optic_cup"][disc.window] = np.where((disc.cup <= 1) & (disc.margin <= 1), 255, 0)
     return masks
+
+
+def cup_to_disc(eye: Eye) -> float:
+    """Height of the cup over the height of the disc, measured on a fine grid."""
+    masks = disc_masks(disc_map(eye, _FINE), _FINE)
+    cup, disc = (np.ptp(np.flatnonzero(masks[kind].any(axis=1))) + 1 for kind in ("optic_cup", "optic_disc"))
+    return round(float(cup / disc), 3)

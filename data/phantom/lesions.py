@@ -7,62 +7,41 @@ haemorrhage.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 
 from .anatomy import Eye
-
-LESION_KINDS = ("microaneurysms", "haemorrhages", "hard_exudates", "cotton_wool_spots", "neovascularisation")
-
-
-@dataclass
-class Lesions:
-    """Outlines, float (n, 2) each in fractions of the field, and centre lines of new vessels."""
-
-    microaneurysms: list[np.ndarray] = field(default_factory=list)
-    haemorrhages: list[np.ndarray] = field(default_factory=list)
-    hard_exudates: list[np.ndarray] = field(default_factory=list)
-    cotton_wool_spots: list[np.ndarray] = field(default_factory=list)
-    neovascularisation: list[np.ndarray] = field(default_factory=list)
+from .diseases import FINDINGS
+from .lesion_kinds import Lesions
+from .shapes import blob, cotton_wool, flame, free, free_place
 
 
 def sample_lesions(eye: Eye) -> Lesions:
-    """The lesions that the eye's grade calls for, the same at every size."""
+    """The lesions that the eye's grade and its other findings call for, the same at every size."""
+    lesions = _retinopathy(eye)
+    for finding in eye.findings:
+        lesions.add(FINDINGS[finding](eye))
+    return lesions
+
+
+def _retinopathy(eye: Eye) -> Lesions:
     rng = eye.generator(21)
     lesions = Lesions()
     if eye.grade == 0:
         return lesions
     count = rng.integers(*{1: (4, 13), 2: (10, 26), 3: (24, 50), 4: (15, 40)}[eye.grade])
-    lesions.microaneurysms = [_blob(_place(eye, rng), rng.uniform(0.0022, 0.0046), rng, 0.12) for _ in range(count)]
+    lesions.microaneurysms = [blob(free_place(eye, rng), rng.uniform(0.0022, 0.0046), rng, 0.12) for _ in range(count)]
     if eye.grade == 1:
         return lesions
     lesions.haemorrhages = _haemorrhages(eye, rng)
     clusters = int(rng.integers(1, 5)) if eye.grade == 2 else int(rng.integers(1, 4))
     lesions.hard_exudates = [spot for _ in range(clusters) for spot in _exudates(eye, rng)]
     woolly = {2: (0, 3), 3: (1, 6), 4: (0, 4)}[eye.grade]
-    lesions.cotton_wool_spots = [spot for _ in range(rng.integers(*woolly)) for spot in _cotton_wool(eye, rng)]
+    lesions.cotton_wool_spots = [spot for _ in range(rng.integers(*woolly)) for spot in cotton_wool(eye, rng)]
     if eye.grade == 4:
         lesions.neovascularisation = _new_vessels(eye, rng)
         if rng.random() < 0.6:
             lesions.haemorrhages.append(_preretinal(eye, rng))
     return lesions
-
-
-def _free(eye: Eye, point: np.ndarray, clear: float = 0.0) -> bool:
-    return bool(
-        np.hypot(*(point - eye.disc)) > 1.35 * eye.disc_radius + clear
-        and np.hypot(*(point - eye.fovea)) > eye.fovea_radius + clear
-        and np.hypot(*point) < 0.46 - clear
-    )
-
-
-def _place(eye: Eye, rng: np.random.Generator, clear: float = 0.0, spread: float = 0.17) -> np.ndarray:
-    """A place in the posterior pole, off disc and fovea and well within the field."""
-    point = eye.fovea
-    while not _free(eye, point, clear):
-        point = 0.7 * eye.fovea + 0.3 * eye.disc + rng.normal(0, spread, 2)
-    return point
 
 
 def _place_in_quadrant(eye: Eye, rng: np.random.Generator, quadrant: int, clear: float) -> np.ndarray:
@@ -71,66 +50,28 @@ def _place_in_quadrant(eye: Eye, rng: np.random.Generator, quadrant: int, clear:
     signs = np.array([1 if quadrant % 2 else -1, 1 if quadrant // 2 else -1])
     while True:
         point = middle + signs * np.abs(rng.normal([0.14, 0.17], [0.12, 0.09]))
-        if _free(eye, point, clear):
+        if free(eye, point, clear):
             return point
-
-
-def _blob(
-    centre: np.ndarray, radius: float, rng: np.random.Generator, roughness: float, stretch: float = 1.0
-) -> np.ndarray:
-    """A closed irregular outline about `centre`."""
-    angle = np.linspace(0, 2 * np.pi, 18, endpoint=False)
-    wobble = sum(rng.normal(0, roughness / k) * np.sin(k * angle + rng.uniform(0, 6.28)) for k in (2, 3, 5))
-    out = radius * np.clip(1 + wobble, 0.4, 1.8)
-    shape = np.stack([np.cos(angle) * out * stretch, np.sin(angle) * out / stretch], axis=1)
-    return centre + shape @ _rotation(rng.uniform(0, np.pi))
-
-
-def _rotation(angle: float) -> np.ndarray:
-    return np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-
-
-def _fibre_direction(eye: Eye, point: np.ndarray) -> float:
-    """Direction of the nerve fibres at a place: away from the disc, bent around the fovea."""
-    away = point - eye.disc
-    from_fovea = point - eye.fovea
-    bent = away / np.hypot(*away) - 0.5 * from_fovea / (np.hypot(*from_fovea) + 0.05)
-    return float(np.arctan2(bent[1], bent[0]))
-
-
-def _flame(eye: Eye, centre: np.ndarray, length: float, rng: np.random.Generator) -> list[np.ndarray]:
-    """A flame haemorrhage: frayed splinters along the nerve fibres."""
-    along = np.linspace(-1, 1, 12)
-    turn = _rotation(_fibre_direction(eye, centre))
-    splinters = []
-    for _ in range(int(rng.integers(4, 8))):
-        half = length * rng.uniform(0.35, 1.0) / 2
-        width = length * rng.uniform(0.05, 0.11) * (1 - along**2) ** 0.7
-        offset = np.array([rng.normal(0, 0.16 * length), rng.normal(0, 0.075 * length)])
-        bow = 0.08 * length * along**2
-        upper, lower = np.stack([along * half, bow - width], 1), np.stack([along * half, bow + width], 1)[::-1]
-        splinters.append(centre + (np.concatenate([upper, lower]) + offset) @ turn)
-    return splinters
 
 
 def _haemorrhages(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
     if eye.grade == 3:
         places = [_place_in_quadrant(eye, rng, q, 0.01) for q in range(4) for _ in range(rng.integers(6, 13))]
     else:
-        places = [_place(eye, rng, 0.01) for _ in range(rng.integers(3, 13) + (6 if eye.grade == 4 else 0))]
+        places = [free_place(eye, rng, 0.01) for _ in range(rng.integers(3, 13) + (6 if eye.grade == 4 else 0))]
     shapes = []
     for place in places:
         if rng.random() < 0.28:
-            shapes += _flame(eye, place, rng.uniform(0.022, 0.055), rng)
+            shapes += flame(eye, place, rng.uniform(0.022, 0.055), rng)
         else:
             radius = 0.0045 * np.exp(abs(rng.normal(0, 0.55)))
-            shapes.append(_blob(place, min(radius, 0.02), rng, 0.30, rng.uniform(1.0, 1.25)))
+            shapes.append(blob(place, min(radius, 0.02), rng, 0.30, rng.uniform(1.0, 1.25)))
     return shapes
 
 
 def _exudates(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
     """A cluster of small crisp deposits, some of them in a ring around a leaking point (circinate)."""
-    centre = _place(eye, rng, 0.03, 0.13)
+    centre = free_place(eye, rng, 0.03, 0.13)
     count = int(rng.integers(8, 36))
     if rng.random() < 0.4:
         angle = rng.normal(rng.uniform(0, 6.28), 1.3, count)
@@ -140,18 +81,7 @@ def _exudates(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
         offset = rng.standard_t(3, (count, 2)) * rng.uniform(0.009, 0.022) * rng.uniform(0.6, 1.4, 2)
     radius = 0.0024 * np.exp(rng.normal(0, 0.5, count))
     spots = zip(centre + offset, np.minimum(radius, 0.009), strict=True)
-    return [_blob(place, size, rng, 0.3, 1.15) for place, size in spots if _free(eye, place, -0.01)]
-
-
-def _cotton_wool(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
-    """An infarct of the nerve fibre layer: a few overlapping puffs across the fibres."""
-    centre = _place(eye, rng, 0.03, 0.19)
-    across = _fibre_direction(eye, centre) + np.pi / 2
-    radius = rng.uniform(0.009, 0.017)
-    count = int(rng.integers(2, 5))
-    direction = np.array([np.cos(across), np.sin(across)])
-    places = centre + rng.normal(0, 0.8 * radius, (count, 1)) * direction + rng.normal(0, 0.2 * radius, (count, 2))
-    return [_blob(place, radius * rng.uniform(0.6, 1), rng, 0.3) for place in places]
+    return [blob(place, size, rng, 0.3, 1.15) for place, size in spots if free(eye, place, -0.01)]
 
 
 def _new_vessels(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
@@ -159,7 +89,7 @@ def _new_vessels(eye: Eye, rng: np.random.Generator) -> list[np.ndarray]:
     at_disc = rng.random() < 0.6
     elsewhere = int(rng.integers(0, 3)) if at_disc else int(rng.integers(1, 4))
     nets = [eye.disc + rng.normal(0, 0.4 * eye.disc_radius, 2)] if at_disc else []
-    nets += [_place(eye, rng, 0.06, 0.22) for _ in range(elsewhere)]
+    nets += [free_place(eye, rng, 0.06, 0.22) for _ in range(elsewhere)]
     lines = []
     for centre in nets:
         main = rng.uniform(0, 2 * np.pi)
@@ -176,5 +106,5 @@ def _preretinal(eye: Eye, rng: np.random.Generator) -> np.ndarray:
     width, depth = rng.uniform(0.05, 0.10), rng.uniform(0.03, 0.07)
     angle = np.linspace(0, np.pi, 24)
     boat = np.stack([np.cos(angle) * width, np.sin(angle) ** 0.8 * depth], axis=1)
-    centre = _place(eye, rng, 0.08, 0.2)
+    centre = free_place(eye, rng, 0.08, 0.2)
     return centre + boat

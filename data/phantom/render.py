@@ -8,20 +8,21 @@ import cv2
 import numpy as np
 
 from .anatomy import Eye
+from .artefacts import spoil, write_stamp
 from .background import DETAIL, background_log_color, blood_share, smooth_field
 from .branching import Vessel
-from .camera import Camera, exposed, field_mask, illumination, sensor_noise, veil
-from .disc import DiscMap, add_disc, disc_map, disc_masks
-from .lesions import LESION_KINDS, Lesions, sample_lesions
+from .camera import Camera, View, exposed, field_mask, illumination, sensor_noise, veil
+from .cataract import clouded
+from .crossings import nicked
+from .disc import DiscMap, add_disc, cup_to_disc, disc_map, disc_masks
+from .lesion_kinds import LESION_KINDS, Lesions
+from .lesions import sample_lesions
+from .painting import ARTERY, DEEP, FRONT, add_layer, add_lesions
 from .raster import Canvas
 from .vessels import grow_vessels
 
 MASK_KINDS = ("fov", "optic_disc", "optic_cup", "fovea", "vessels", "arteries", "veins", *LESION_KINDS)
-_ARTERY = np.array([0.02, 0.36, 0.24], np.float32)
 _VEIN = np.array([0.15, 0.50, 0.28], np.float32)
-_CLOT = np.array([0.24, 0.60, 0.42], np.float32)
-_EXUDATE = np.array([0.26, 0.55, 0.42], np.float32)
-_WOOL = np.array([0.28, 0.55, 0.75], np.float32)
 _GRAIN = np.array([0.7, 1.0, 0.9], np.float32)
 # Above this share of full density (of 255) a pixel counts as vessel: thin vessels are drawn faint.
 _MASK_THRESHOLD = 44
@@ -45,14 +46,20 @@ def render(eye: Eye, camera: Camera, size: int) -> Phantom:
     """
     frame = _Frame.of(camera, size)
     vessels, lesions = grow_vessels(eye), sample_lesions(eye)
-    arteries, veins = (_draw_vessels([v for v in vessels if v.artery == kind], frame.field) for kind in (True, False))
-    drawn = _draw_lesions(lesions, eye, frame.field)
+    if eye.hypertension:
+        vessels, lesions.arteriovenous_nicking = nicked(eye, vessels)
+    view = View.of(camera, eye.disc, frame.field)
+    arteries, veins = (_draw_vessels([v for v in vessels if v.artery == kind], view.full, eye.hypertension)
+                      for kind in (True, False))  # fmt: skip
+    drawn = _draw_lesions(lesions, eye, view.full)
     lit = field_mask(camera, frame.field)
-    disc = disc_map(eye, frame.field)
-    field_image = _photograph(eye, camera, disc, arteries, veins, drawn)
+    disc = disc_map(eye, view.full)
+    for kind in [kind for kind in DEEP if kind in drawn]:
+        drawn[kind][disc.window][disc.margin <= 1] = 0
+    field_image = _photograph(eye, camera, view, disc, arteries, veins, drawn)
     image = frame.place_image(field_image, lit, camera)
-    masks = _masks(eye, disc, arteries, veins, drawn, lit)
-    return Phantom(image, {kind: frame.place(mask) for kind, mask in masks.items()}, _labels(eye, frame))
+    masks = _masks(eye, view, disc, arteries, veins, drawn, lit)
+    return Phantom(image, {kind: frame.place(mask) for kind, mask in masks.items()}, _labels(eye, frame, view))
 
 
 @dataclass(frozen=True)
@@ -96,11 +103,16 @@ class _Frame:
         image = self.place(soft)
         rng = np.random.default_rng([camera.seed, 2])
         floor = rng.integers(0, 5, (self.height, self.width, 1), dtype=np.uint8)
-        return np.maximum(image, floor)
+        image = np.maximum(image, floor)
+        write_stamp(image, camera.artefacts)
+        return image
 
 
-def _draw_vessels(vessels: list[Vessel], size: int) -> np.ndarray:
-    """Optical density of one tree, uint8 (size, size): round in section, thin vessels faint, a reflex on arteries."""
+def _draw_vessels(vessels: list[Vessel], size: int, copper: float = 0.0) -> np.ndarray:
+    """Optical density of one tree, uint8 (size, size): round in section, thin vessels faint, a reflex on arteries.
+
+    The reflex is wider and brighter with `copper` 0..1, as the walls of arteries thicken.
+    """
     canvas = Canvas(size)
     lines = [v.points for v in vessels]
     widths = [2 * v.radius for v in vessels]
@@ -108,7 +120,7 @@ def _draw_vessels(vessels: list[Vessel], size: int) -> np.ndarray:
     artery = bool(vessels) and vessels[0].artery
     canvas.strokes(lines, widths, [(0.92 if artery else 0.74) * d for d in density])
     wide = [i for i, w in enumerate(widths) if w.max() > 0.004]
-    core, value = (0.30, 0.50) if artery else (0.55, 1.0)
+    core, value = (0.30 + 0.16 * copper, 0.50 - 0.22 * copper) if artery else (0.55, 1.0)
     canvas.strokes([lines[i] for i in wide], [core * widths[i] for i in wide], [value * density[i] for i in wide])
     return canvas.read()
 
@@ -125,34 +137,35 @@ def _draw_lesions(lesions: Lesions, eye: Eye, size: int) -> dict[str, np.ndarray
             widths = [np.linspace(0.0024, 0.0012, len(s)) for s in shapes]
             canvas.strokes(shapes, widths, [np.full(len(s), 200.0) for s in shapes])
         else:
-            canvas.polygons(shapes, eye.generator(22).uniform(150, 255, len(shapes)))
+            even = kind in DEEP and DEEP[kind].even
+            canvas.polygons(
+                shapes, np.full(len(shapes), 230) if even else eye.generator(22).uniform(150, 255, len(shapes))
+            )
         drawn[kind] = canvas.read()
     return drawn
 
 
 def _photograph(
-    eye: Eye, camera: Camera, disc: DiscMap, arteries: np.ndarray, veins: np.ndarray, lesions: dict[str, np.ndarray]
-) -> np.ndarray:
+    eye: Eye, camera: Camera, view: View, disc: DiscMap, arteries: np.ndarray, veins: np.ndarray, lesions: dict[str, np.ndarray],
+) -> np.ndarray:  # fmt: skip
     """The lit field, uint8 (size, size, 3), before the surround is blacked out."""
     size = arteries.shape[0]
-    coarse = exposed(background_log_color(eye) + illumination(camera, DETAIL))
+    coarse = exposed(background_log_color(eye) + illumination(camera, DETAIL, view), view)
     log = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_LINEAR)
     add_disc(log, eye, disc)
+    add_lesions(log, eye, lesions, DEEP)
     _add_blood(log, eye, disc, arteries, veins)
-    _add_lesions(log, eye, lesions)
-    _add_layer(log, _grain(eye, size), _GRAIN)
-    image = np.exp(log)
-    mean = np.exp(coarse[::8, ::8].reshape(-1, 3).mean(axis=0))
+    add_lesions(log, eye, lesions, FRONT)
+    add_layer(log, _grain(eye, size), _GRAIN)
+    image, size = np.exp(view.crop(log)), view.size
+    mean = np.exp(view.crop(coarse)[::8, ::8].reshape(-1, 3).mean(axis=0))
     layer = cv2.resize(veil(camera, eye.haze, mean, 128), (size, size), interpolation=cv2.INTER_LINEAR)
     red, green, blue, cover = cv2.split(layer)
     image = image * cv2.merge([1 - cover] * 3) + cv2.merge([red, green, blue])
-    image = cv2.GaussianBlur(image, (0, 0), max(camera.blur * size, 0.3)) + sensor_noise(camera, size)
+    image = clouded(image, eye) if eye.cataract else image
+    image = cv2.GaussianBlur(image, (0, 0), max(camera.blur * size, 0.3))
+    image = spoil(image, camera.artefacts, camera.seed) + sensor_noise(camera, size)
     return np.clip(image, 0, 255).astype(np.uint8)
-
-
-def _add_layer(log: np.ndarray, layer: np.ndarray, color: np.ndarray) -> None:
-    """Add a grey layer times a colour to the log colour, in place."""
-    cv2.add(log, cv2.merge([layer * np.float32(c) for c in color]), dst=log)
 
 
 def _grain(eye: Eye, size: int) -> np.ndarray:
@@ -169,36 +182,22 @@ def _add_blood(log: np.ndarray, eye: Eye, disc: DiscMap, arteries: np.ndarray, v
     vein *= 1 - 0.65 * np.minimum(artery, 1)
     for blood in (vein, artery):
         blood[disc.window] *= 1 + 0.45 * disc.inside
-    _add_layer(log, artery, -_ARTERY)
-    _add_layer(log, vein, -_VEIN)
-
-
-def _add_lesions(log: np.ndarray, eye: Eye, lesions: dict[str, np.ndarray]) -> None:
-    size = log.shape[0]
-    looks = {
-        "microaneurysms": (-_CLOT * blood_share(eye), 0.0010),
-        "haemorrhages": (-_CLOT * blood_share(eye), 0.0024),
-        "hard_exudates": (_EXUDATE, 0.0007),
-        "cotton_wool_spots": (_WOOL, 0.0055),
-        "neovascularisation": (-_ARTERY * blood_share(eye), 0.0004),
-    }
-    for kind, cover in lesions.items():
-        color, softness = looks[kind]
-        soft = cv2.GaussianBlur(cover.astype(np.float32) / 255, (0, 0), max(softness * size, 0.3))
-        _add_layer(log, soft, color)
+    add_layer(log, artery, -ARTERY)
+    add_layer(log, vein, -_VEIN)
 
 
 def _masks(
-    eye: Eye, disc: DiscMap, arteries: np.ndarray, veins: np.ndarray, lesions: dict[str, np.ndarray], lit: np.ndarray
-) -> dict[str, np.ndarray]:
+    eye: Eye, view: View, disc: DiscMap, arteries: np.ndarray, veins: np.ndarray, lesions: dict[str, np.ndarray], lit: np.ndarray,
+) -> dict[str, np.ndarray]:  # fmt: skip
     """Every kind of mask over the field, cut to what is lit."""
     inside = _above(lit, 127)
-    masks = {"fov": inside, **disc_masks(disc, len(lit)), "fovea": _fovea_mask(eye, len(lit))}
+    masks = {**disc_masks(disc, view.full), "fovea": _fovea_mask(eye, view.full)}
     masks["arteries"], masks["veins"] = _above(arteries, _MASK_THRESHOLD), _above(veins, _MASK_THRESHOLD)
     masks["vessels"] = masks["arteries"] | masks["veins"]
+    nothing = np.zeros_like(arteries)
     for kind in LESION_KINDS:
-        masks[kind] = _above(lesions[kind], 90) if kind in lesions else np.zeros_like(inside)
-    return {kind: masks[kind] & inside for kind in MASK_KINDS}
+        masks[kind] = _above(lesions[kind], 90) if kind in lesions else nothing
+    return {"fov": inside, **{kind: view.crop(mask) & inside for kind, mask in masks.items()}}
 
 
 def _above(drawn: np.ndarray, threshold: int) -> np.ndarray:
@@ -214,11 +213,12 @@ def _fovea_mask(eye: Eye, size: int) -> np.ndarray:
     return _above(canvas.read(), 127)
 
 
-def _labels(eye: Eye, frame: _Frame) -> dict[str, object]:
+def _labels(eye: Eye, frame: _Frame, view: View) -> dict[str, object]:
     fov_x, fov_y = frame.left + frame.field / 2, frame.top + frame.field / 2
+    aim_x, aim_y = view.centre
 
     def share(x: float, y: float) -> tuple[float, float]:
-        return (fov_x + x * frame.field) / frame.width, (fov_y + y * frame.field) / frame.width
+        return (fov_x + (x - aim_x) * view.full) / frame.width, (fov_y + (y - aim_y) * view.full) / frame.width
 
     disc_x, disc_y = share(eye.disc_x, eye.disc_y)
     fovea_x, fovea_y = share(eye.fovea_x, eye.fovea_y)
@@ -226,6 +226,15 @@ def _labels(eye: Eye, frame: _Frame) -> dict[str, object]:
         "eye": eye.side, "label": eye.label, "grade": eye.grade, "hemoglobin_g_dl": eye.hemoglobin,
         "camera_width": frame.width, "camera_height": frame.height,
         "fov_x": fov_x, "fov_y": fov_y, "fov_r": frame.field / 2,
-        "disc_x": disc_x, "disc_y": disc_y, "disc_r": eye.disc_radius * frame.field / frame.width,
-        "fovea_x": fovea_x, "fovea_y": fovea_y,
+        "disc_x": disc_x, "disc_y": disc_y, "disc_r": eye.disc_radius * view.full / frame.width,
+        "fovea_x": fovea_x, "fovea_y": fovea_y, **_parameters(eye),
+    }  # fmt: skip
+
+
+def _parameters(eye: Eye) -> dict[str, object]:
+    """What is true of the eye itself, wherever it is photographed."""
+    return {
+        "cup_to_disc": cup_to_disc(eye), "av_ratio": round(eye.artery_width / eye.vein_width, 3),
+        "tessellation": round(eye.tessellation, 3), "cataract": round(eye.cataract, 3),
+        "findings": "|".join(eye.findings),
     }  # fmt: skip

@@ -47,7 +47,8 @@ def _trunks(eye: Eye, artery: bool, rng: np.random.Generator) -> list[Vessel]:
     """Superior and inferior, temporal and nasal trunks in coordinates where the fovea is at (1, 0) and up is (0, 1)."""
     temporal, upward = _axes(eye)
     width = eye.artery_width if artery else eye.vein_width
-    root = np.array([-0.04, 0.0]) + rng.normal(0, 0.015, 2)
+    # A deep cup pushes the trunks to the nasal rim.
+    root = np.array([-0.04 - 0.09 * eye.glaucoma, 0.0]) + rng.normal(0, 0.015, 2)
     apart = eye.generator(14).choice([-1, 1], 4) * eye.generator(15).uniform(0.022, 0.050, 4) * (1 if artery else -1)
     closing = eye.generator(16).beta(1.3, 1.3, 2)
     trunks = []

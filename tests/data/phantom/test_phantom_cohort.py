@@ -6,7 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fundus_synth.data.phantom import cohort
-from fundus_synth.data.phantom.cohort import PHANTOM_CLASSES, render_cohort, sample_patients, write_phantom_dataset
+from fundus_synth.data.phantom.cohort import render_cohort, sample_patients, write_phantom_dataset
+from fundus_synth.data.phantom.course import CLASS_SETS, DEFAULT_CLASSES, PHANTOM_CLASSES, check_classes, mask_kinds
+from fundus_synth.data.phantom.lesion_kinds import LESION_KINDS
+from fundus_synth.data.phantom.lesions import sample_lesions
+from fundus_synth.data.schema import ODIR_LABELS
 from fundus_synth.runtime.errors import UserError
 
 
@@ -21,7 +25,7 @@ def test_haemoglobin_obeys_the_cut_offs_of_the_who(seed, count):
         assert round(patient.hemoglobin_g_dl, 1) == patient.hemoglobin_g_dl
         assert all(eye.hemoglobin == patient.hemoglobin_g_dl for eye in patient.eyes)
         assert patient.diastolic_mmhg < patient.systolic_mmhg
-    for label in PHANTOM_CLASSES:
+    for label in DEFAULT_CLASSES:
         assert sum(len(p.eyes) for p in patients if p.label == label) == count
     assert len({p.patient_id for p in patients}) == len(patients)
 
@@ -38,10 +42,88 @@ def test_a_class_does_not_depend_on_the_other_classes():
     assert [p.eyes for p in alone] == [p.eyes for p in among]
 
 
-@pytest.mark.parametrize("classes", [("glaucoma",), ()])
-def test_an_unknown_class_is_named(classes):
-    with pytest.raises(UserError, match="normal, anemic, diabetes"):
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("stroke",), "no class stroke; expected some of normal, anemic, diabetes, glaucoma"),
+        ("normal,,amd", "no class \\(empty\\); expected"),
+        ((), "none given"),
+        ("amd,amd", "name one twice"),
+    ],
+)
+def test_a_wrong_class_is_named(classes, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         sample_patients(2, 0, classes)
+    with pytest.raises(UserError, match=message):
+        write_phantom_dataset(tmp_path / "out", 2, 64, classes=classes, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_sets_of_classes():
+    assert set(check_classes("odir")) == set(ODIR_LABELS.values())
+    assert set(check_classes("all")) == {*ODIR_LABELS.values(), "anemic"} == set(PHANTOM_CLASSES)
+    assert check_classes("normal, glaucoma") == ("normal", "glaucoma") == check_classes(["normal", "glaucoma"])
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_comorbidity_is_a_share(share):
+    with pytest.raises(UserError, match="share from 0 to 1"):
+        sample_patients(2, 0, comorbidity=share)
+
+
+def test_a_second_disease_empties_the_label_and_sets_both_codes():
+    plain, mixed = (sample_patients(60, 3, "odir", comorbidity=share) for share in (0.0, 0.4))
+    assert all(sum(p.course.odir.values()) == 1 and p.eyes[0].label == p.label for p in plain)
+    two = [p for p in mixed if len(p.course.conditions) == 2]
+    ill = [p for p in mixed if p.label != "normal"]
+    assert len(two) / len(ill) == pytest.approx(0.4, abs=0.1)
+    for patient in two:
+        assert patient.label != "normal" and all(eye.label == "" for eye in patient.eyes)
+        assert sum(patient.course.odir.values()) == 2 and patient.course.odir["N"] == 0
+        assert all((eye.grade > 0) == ("diabetes" in patient.course.conditions) for eye in patient.eyes)
+    for one, other in zip(plain, mixed, strict=True):
+        if len(other.course.conditions) == 1:
+            assert one == other
+
+
+def test_classes_have_their_people():
+    patients = sample_patients(120, 1, "all")
+
+    def of(label: str, trait: str) -> list:
+        return [getattr(p, trait) for p in patients if p.label == label]
+
+    assert np.mean(of("hypertension", "systolic_mmhg")) > np.mean(of("normal", "systolic_mmhg")) + 25
+    assert np.mean(of("cataract", "age_years")) > np.mean(of("normal", "age_years")) + 8
+    assert np.mean([sex == "female" for sex in of("myopia", "sex")]) > 0.5
+    ratios = {label: np.mean([e.artery_width / e.vein_width for eyes in of(label, "eyes") for e in eyes])
+              for label in ("normal", "hypertension")}  # fmt: skip
+    assert ratios["hypertension"] < 0.6 < 0.68 < ratios["normal"]
+    severities = np.sort([eyes[0].glaucoma for eyes in of("glaucoma", "eyes")])
+    assert np.abs(severities - np.linspace(0, 1, len(severities))).max() < 0.1  # spread evenly
+
+
+def test_no_eye_shows_what_its_dataset_has_no_mask_for():
+    for label in PHANTOM_CLASSES:
+        kinds = mask_kinds([label])
+        for patient in sample_patients(24, 2, (label,)):
+            for eye in patient.eyes:
+                found = sample_lesions(eye)
+                assert {kind for kind in LESION_KINDS if getattr(found, kind)} <= set(kinds)
+    assert set(mask_kinds(DEFAULT_CLASSES)) == set(mask_kinds(["normal"])) and "drusen" not in mask_kinds(["normal"])
+
+
+def test_rows_of_odir_classes_carry_codes_and_parameters(tmp_path):
+    dataset = write_phantom_dataset(tmp_path / "odir", 1, 64, 0, True, "odir", quiet=True, workers=1)
+    table = dataset.table
+    assert dataset.class_counts() == dict.fromkeys(ODIR_LABELS.values(), 1)
+    for code, name in ODIR_LABELS.items():
+        assert list(table.loc[table["label"] == name, code]) == [1] and table[code].sum() == 1
+    for name, low, high in (("cup_to_disc", 0.1, 1), ("av_ratio", 0.3, 1.2), ("cataract", 0, 1)):
+        values = table[name].astype(float)
+        assert values.between(low, high).all() and values.nunique() >= 2
+    anemic = next(render_cohort(1, 64, 0, True, ("anemic",)))[0]
+    assert all(anemic[code] == "" for code in ODIR_LABELS)
+    assert set(CLASS_SETS) == {"odir", "all"}
 
 
 def test_no_images_is_an_error():
@@ -50,9 +132,10 @@ def test_no_images_is_an_error():
 
 
 def test_order_and_bytes_do_not_depend_on_workers():
-    one = list(render_cohort(4, 64, 3, False))
-    two = list(render_cohort(4, 64, 3, False, workers=2))
-    assert len(one) == len(two) == 12
+    classes = ("diabetes", "hypertension", "myopia", "other")
+    one = list(render_cohort(1, 64, 3, False, classes))
+    two = list(render_cohort(1, 64, 3, False, classes, workers=2))
+    assert len(one) == len(two) == 4
     for (row, image, masks), (other_row, other_image, other_masks) in zip(one, two, strict=True):
         assert row == other_row and np.array_equal(image, other_image)
         assert all(np.array_equal(masks[kind], other_masks[kind]) for kind in masks)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fundus_synth.data.phantom.anatomy import Eye, sample_eye
-from fundus_synth.data.phantom.lesions import LESION_KINDS, Lesions, sample_lesions
+from fundus_synth.data.phantom.lesion_kinds import LESION_KINDS, Lesions
+from fundus_synth.data.phantom.lesions import sample_lesions
 
 
 def _lesions(grade: int, count: int = 10) -> list[tuple[Eye, Lesions]]:

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from fundus_synth.data.phantom.anatomy import sample_eye
-from fundus_synth.data.phantom.camera import Camera, sample_camera
-from fundus_synth.data.phantom.lesions import LESION_KINDS
+from fundus_synth.data.phantom.camera import Camera
+from fundus_synth.data.phantom.camera_models import sample_camera
+from fundus_synth.data.phantom.lesion_kinds import LESION_KINDS
 from fundus_synth.data.phantom.render import MASK_KINDS, Phantom, render
 
 
