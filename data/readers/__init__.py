@@ -3,9 +3,12 @@
 A new reader is a file with a `READER` and a line here. The order is the order of recognition: the most particular first.
 """
 
-from . import folder, odir, table
+from . import aptos, eyepacs, folder, idrid, messidor, messidor2, odir, rfmid, sankara, table
 from .base import Collection, Reader, ReaderOptions, read_collection
 
-READERS: dict[str, Reader] = {reader.name: reader for reader in (odir.READER, table.READER, folder.READER)}
+READERS: dict[str, Reader] = {
+    module.READER.name: module.READER
+    for module in (odir, aptos, eyepacs, messidor2, messidor, idrid, rfmid, sankara, table, folder)
+}
 
 __all__ = ["READERS", "Collection", "Reader", "ReaderOptions", "read_collection"]
