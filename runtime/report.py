@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +21,8 @@ from .files import write_text
 
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                          trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+
+_FIGURES = re.compile(r"-|[-+]?[\d.,]+ ?%?( \([\d.,]+\))?")
 
 
 @dataclass
@@ -49,6 +52,10 @@ class Report:
         """A paragraph."""
         return self._add(kind="text", text=text)
 
+    def points(self, texts: Sequence[str]) -> Report:
+        """A list of short paragraphs, one below the other."""
+        return self._add(kind="points", texts=list(texts))
+
     def command(self, text: str) -> Report:
         """A command line, set as code."""
         return self._add(kind="command", text=text)
@@ -58,9 +65,12 @@ class Report:
         return self._add(kind="facts", facts={k: _cell(v) for k, v in facts.items()})
 
     def table(self, table: pd.DataFrame, caption: str = "") -> Report:
-        """A table; floats with three decimals. The frame's columns are the header, its index is left out."""
+        """A table; floats with three decimals. The frame's columns are the header, its index is left out.
+
+        Columns of figures, percentages and figures in brackets too, stand flush right.
+        """
         rows = [[_cell(v) for v in row] for row in table.itertuples(index=False)]
-        numeric = [table.iloc[:, i].dtype.kind in "fiu" for i in range(table.shape[1])]
+        numeric = [bool(rows) and all(_FIGURES.fullmatch(row[i]) for row in rows) for i in range(table.shape[1])]
         return self._add(kind="table", header=list(table.columns), rows=rows, numeric=numeric, caption=caption)
 
     def figure(self, figure: object, caption: str = "") -> Report:
@@ -68,10 +78,14 @@ class Report:
         return self._add(kind="figure", svg=Markup(_svg(figure)), caption=caption)
 
     def images(self, images: Sequence[np.ndarray], captions: Sequence[str] | None = None, columns: int = 6,
-               caption: str = "", width: int = 160) -> Report:  # fmt: skip
-        """A grid of uint8 (H, W, 3) images, each shown `width` pixels wide, at most `columns` in a row."""
+               caption: str = "", width: int = 160, photographs: bool = False) -> Report:  # fmt: skip
+        """A grid of uint8 (H, W, 3) images, each shown `width` pixels wide, at most `columns` in a row.
+
+        With `photographs` they are stored as JPEG, a tenth of the size of PNG.
+        """
         captions = captions or [""] * len(images)
-        cells = [{"uri": png_uri(i), "text": t} for i, t in zip(images, captions, strict=True)]
+        uri = jpeg_uri if photographs else png_uri
+        cells = [{"uri": uri(i), "text": t} for i, t in zip(images, captions, strict=True)]
         return self._add(kind="images", cells=cells, columns=columns, caption=caption, width=width)
 
     def write(self, path: Path | str) -> Path:
@@ -90,9 +104,18 @@ class Report:
 
 def png_uri(image: np.ndarray) -> str:
     """A uint8 image as a data: address."""
+    return _uri(image, "png")
+
+
+def jpeg_uri(image: np.ndarray) -> str:
+    """A uint8 image as a data: address, JPEG of quality 85."""
+    return _uri(image, "jpeg", quality=85)
+
+
+def _uri(image: np.ndarray, format: str, **options: object) -> str:
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    Image.fromarray(image).save(stream, format, **options)
+    return f"data:image/{format};base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def new_figure(width: float = 7.0, height: float = 3.6, columns: int = 1):
