@@ -140,3 +140,36 @@ def audit(
         report.write_csv(out)
     show(json, report.summary(), *report.lines())
     raise typer.Exit(0 if report.ok else 1)
+
+
+@preprocess.command()
+def landmarks(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder; its metadata.csv gets the columns.")],
+    quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Find optic disc and fovea, which eye it is, what the picture is centred on, and whether it is upside down."""
+    from ..data.dataset import FundusDataset
+    from ..preprocess.landmark_columns import landmark_counts, with_landmarks
+
+    found = with_landmarks(FundusDataset.open(dataset), quiet)
+    found.save_table()
+    summary = landmark_counts(found)
+    show(json, {"dataset": str(dataset), **summary}, f"{dataset}: {len(found)} images: {counts(summary)}")
+
+
+@preprocess.command()
+def keep(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    out: Annotated[Path, typer.Argument(help="Dataset folder to make.")],
+    disc: Annotated[str, typer.Option(help="visible, or any.")] = "visible",
+    centred: Annotated[Optional[str], typer.Option(help="Only pictures centred on: macula, disc or neither.")] = None,
+    quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Keep only the photographs that show the optic disc (study A's filter)."""
+    from ..data.dataset import FundusDataset
+    from ..preprocess.landmark_columns import keep as keep_images
+
+    opened = FundusDataset.open(dataset)
+    kept = keep_images(opened, out, disc=disc, centred=centred, quiet=quiet)
+    show(json, {"dataset": str(out), "images": len(kept), "dropped": len(opened) - len(kept)},
+         f"{out}: {len(kept)} of {len(opened)} images kept: {counts(kept.class_counts())}")  # fmt: skip
