@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from ..data.image_file import read_image, write_image
+from ..data.image_file import Photograph, read_image, read_photograph, write_image
+from ..data.schema import is_missing
 from ..runtime.errors import UserError
 from ..runtime.files import sha256_bytes
 from .field_of_view import HOPELESS, FieldOfView, find_field_of_view
-from .standardize import map_landmarks, resample_mask, standardize
+from .quality import measure_quality
+from .standardize import Standardized, map_landmarks, resample, resample_mask, standardize
+
+OUTPUT_FORMATS = ("png", "jpg", "webp")
+
+# The finder looks at 512 pixels of the longer side; frames are hardly ever wider than 4:3.
+_ENOUGH_TO_FIND = 384
 
 
 @dataclass(frozen=True)
 class Task:
-    """One camera file to be done: where it is, what it becomes, its masks by kind, and its row so far."""
+    """One camera file to be done: where it is, what it becomes (the suffix says in which format), its masks by kind, and
+    its row so far."""
 
     path: Path
     file_name: str
@@ -27,11 +37,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is done to every file; `folder` is the dataset folder in the making."""
+    """What is done to every file.
+
+    Attributes:
+        folder: the dataset folder in the making.
+        min_quality: images whose quality is lower are rejected; 0 takes all.
+    """
 
     folder: Path
     size: int
     illumination: str
+    output_format: str = "png"
+    min_quality: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,12 @@ class Outcome:
 
     row: dict | None
     reason: str = ""
+
+
+def check_output_format(name: str) -> None:
+    """Raise UserError unless images can be written as `name`."""
+    if name not in OUTPUT_FORMATS:
+        raise UserError(f"--output-format {name} is not known", hint=f"Use {', '.join(OUTPUT_FORMATS)}.")
 
 
 def process(task: Task, recipe: Recipe) -> Outcome:
@@ -56,13 +79,16 @@ def process(task: Task, recipe: Recipe) -> Outcome:
 
 
 def _standardize_file(task: Task, recipe: Recipe) -> dict:
-    image = read_image(task.path)
-    height, width = image.shape[:2]
-    fov = find_field_of_view(image)
+    photograph, fov = _read_large_enough(task.path, recipe.size)
     if fov.confidence < HOPELESS:
         raise UserError(f"no usable field of view (confidence {fov.confidence:.2f}): {fov.reason}", path=task.path)
-    result = standardize(image, recipe.size, recipe.illumination, fov)
-    masks = {kind: _camera_mask(path, result.fov, (height, width), recipe.size) for kind, path in task.masks.items()}
+    result = standardize(photograph.pixels, recipe.size, recipe.illumination, fov)
+    quality = measure_quality(*_as_recorded(photograph.pixels, result, recipe))
+    if quality.score < recipe.min_quality:
+        raise UserError(low_quality(quality.score, recipe.min_quality, quality.reason), path=task.path)
+    camera_fov = _in_camera_pixels(result.fov, photograph)
+    shape = (photograph.height, photograph.width)
+    masks = {kind: _camera_mask(path, camera_fov, shape, recipe.size) for kind, path in task.masks.items()}
     if "fov" in masks:
         masks["fov"] = np.minimum(masks["fov"], result.mask)
     elif not np.array_equal(result.mask, _whole_circle(recipe.size)):
@@ -73,21 +99,66 @@ def _standardize_file(task: Task, recipe: Recipe) -> dict:
     content = write_image(recipe.folder / task.file_name, result.image)
     return {
         **task.row,
+        **{name: value for name, value in photograph.columns.items() if is_missing(task.row.get(name))},
+        **({"camera_file_note": photograph.note} if photograph.note else {}),
         "file_name": task.file_name,
-        "camera_width": width,
-        "camera_height": height,
-        "fov_x": result.fov.x,
-        "fov_y": result.fov.y,
-        "fov_r": result.fov.radius,
+        "camera_width": photograph.width,
+        "camera_height": photograph.height,
+        "fov_x": camera_fov.x,
+        "fov_y": camera_fov.y,
+        "fov_r": camera_fov.radius,
         "fov_confidence": round(fov.confidence, 4),
         "fov_reason": fov.reason,
-        **map_landmarks(task.row, result.fov, width),
+        **map_landmarks(task.row, camera_fov, photograph.width),
+        "quality": round(quality.score, 4),
         "sha256": sha256_bytes(content),
     }
 
 
+def _as_recorded(pixels: np.ndarray, result: Standardized, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """The image before its illumination is corrected, and its mask: what quality is measured on."""
+    if recipe.illumination == "none":
+        return result.image, result.mask
+    return resample(pixels, result.fov, recipe.size), result.mask
+
+
+_LOW_QUALITY = re.compile(r"quality (\d\.\d+) is below")
+
+
+def low_quality(score: float, limit: float, why: str) -> str:
+    """The reason why an image of this quality is rejected."""
+    return f"quality {score:.3f} is below {limit:g}" + (f": {why}" if why else "")
+
+
+def rejected_quality(reason: str) -> float | None:
+    """The quality in a reason by `low_quality`; None for any other reason."""
+    found = _LOW_QUALITY.match(reason)
+    return float(found[1]) if found else None
+
+
+def _read_large_enough(path: Path, size: int) -> tuple[Photograph, FieldOfView]:
+    """The camera file, decoded so large that its circle has `size` pixels across, and the field of view in that."""
+    photograph = read_photograph(path, at_least=max(size, _ENOUGH_TO_FIND))
+    fov = find_field_of_view(photograph.pixels)
+    across = 2 * fov.radius
+    if photograph.shrinking > 1 and HOPELESS <= fov.confidence and across < size:
+        # A circle that is small in its frame, or cut by it.
+        enough = math.ceil(min(photograph.pixels.shape[:2]) * size / across)
+        photograph = read_photograph(path, at_least=enough)
+        fov = find_field_of_view(photograph.pixels)
+    return photograph, fov
+
+
+def _in_camera_pixels(fov: FieldOfView, photograph: Photograph) -> FieldOfView:
+    by = photograph.shrinking
+    left, top, right, bottom = (by * edge for edge in fov.box)
+    box = (left, top, min(right, float(photograph.width)), min(bottom, float(photograph.height)))
+    return replace(fov, x=fov.x * by, y=fov.y * by, radius=fov.radius * by, box=box)
+
+
 def _camera_mask(path: Path, fov: FieldOfView, shape: tuple[int, int], size: int) -> np.ndarray:
-    mask = read_image(path)[..., 0]
+    # Some collections' masks are palette pictures whose foreground is red, green or blue.
+    mask = read_image(path).max(axis=2)
     if mask.shape != shape:
         found, expected = (f"{s[1]} x {s[0]}" for s in (mask.shape, shape))
         raise UserError(f"the mask is {found} pixels, its image {expected}", path=path)

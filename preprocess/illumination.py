@@ -11,11 +11,12 @@ import numpy as np
 
 from ..runtime.errors import UserError
 
-ILLUMINATIONS = ("none", "graham", "clahe")
+ILLUMINATIONS = ("none", "graham", "clahe", "gray-world", "percentile")
 
 _GRAHAM_SIGMA = 1 / 30
 _GRAHAM_FIELD = 0.9
 _CLAHE_CLIP, _CLAHE_TILES = 2.0, 8
+_PERCENTILES = (0.2, 99.8)
 
 
 def check_illumination(name: str) -> None:
@@ -40,7 +41,8 @@ def correct_illumination(image: np.ndarray, mask: np.ndarray, name: str) -> tupl
     check_illumination(name)
     if name == "graham":
         return graham(image, mask)
-    return (clahe(image, mask) if name == "clahe" else image), mask
+    corrections = {"clahe": clahe, "gray-world": gray_world, "percentile": percentile}
+    return (corrections[name](image, mask) if name in corrections else image), mask
 
 
 def graham(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,3 +79,30 @@ def clahe(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
         lightness[~inside] = np.median(lightness[inside])
     lab[..., 0] = cv2.createCLAHE(_CLAHE_CLIP, (_CLAHE_TILES, _CLAHE_TILES)).apply(lightness)
     return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+
+def gray_world(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Each channel scaled so that all have the same mean over the field (Buchsbaum 1980).
+
+    Colour: the mean colour of the eye becomes grey of the same brightness, so the tint of the lamp goes, and with it the
+    tint of the eye: what tells a pale fundus from a red one is lost, only differences within the picture stay.
+    """
+    means = np.array(cv2.mean(image, mask)[:3])
+    gains = means.mean() / np.maximum(means, 1)
+    table = np.rint(np.arange(256)[:, None] * gains).clip(0, 255).astype(np.uint8)
+    return cv2.LUT(image, table[None])
+
+
+def percentile(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Grey levels stretched so that the 0.2nd percentile of the field becomes 0 and the 99.8th 255; one range for all
+    three channels.
+
+    Colour: exposure is evened out and contrast is full; one map for all channels keeps their order, but subtracting
+    the darkest level makes colours more saturated.
+    """
+    values = image[mask > 0]
+    if values.size == 0:
+        return image
+    low, high = np.percentile(values, _PERCENTILES)
+    table = np.rint((np.arange(256) - low) * (255 / max(high - low, 1.0))).clip(0, 255).astype(np.uint8)
+    return cv2.LUT(image, table)

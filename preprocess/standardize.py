@@ -35,7 +35,7 @@ def standardize(
     Args:
         image: uint8 (height, width, 3) RGB camera frame.
         size: side of the result in pixels.
-        illumination: "none", "graham" or "clahe"; see `illumination.py` for what each does to colour.
+        illumination: one of `ILLUMINATIONS`; see `illumination.py` for what each does to colour.
         fov: where the field of view is; found when not given. How sure it is, is for the caller to judge.
 
     Raises:

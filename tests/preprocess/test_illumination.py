@@ -71,3 +71,29 @@ def test_none_changes_nothing():
 def test_outside_stays_black_whatever_the_correction(frame, name):
     result = standardize(frame(200, 260, 130, 90, 95, surround=10), 96, name)
     assert not result.image[result.mask == 0].any() and result.image[result.mask > 0].any()
+
+
+def test_gray_world_makes_the_mean_grey_and_keeps_its_brightness():
+    image = np.random.default_rng(3).integers(20, 90, (SIZE, SIZE, 3)).astype(np.uint8) + np.uint8([60, 20, 0])
+    corrected, mask = correct_illumination(image, _circle(), "gray-world")
+    before, after = image[mask > 0].mean(axis=0), corrected[mask > 0].mean(axis=0)
+    assert np.ptp(before) > 50 and np.ptp(after) < 1
+    assert after.mean() == pytest.approx(before.mean(), abs=1)
+
+
+def test_percentile_stretches_all_channels_alike():
+    image = np.random.default_rng(4).integers(60, 120, (SIZE, SIZE, 3)).astype(np.uint8)
+    corrected, mask = correct_illumination(image, _circle(), "percentile")
+    low, high = np.percentile(image[mask > 0], (0.2, 99.8))
+    expected = ((image.astype(float) - low) * 255 / (high - low)).clip(0, 255)
+    assert np.abs(corrected[mask > 0] - expected[mask > 0]).max() <= 0.51
+    flat = np.full((SIZE, SIZE, 3), 90, np.uint8)
+    assert not correct_illumination(flat, _circle(), "percentile")[0].any()
+
+
+@pytest.mark.parametrize("name", ["gray-world", "percentile"])
+def test_global_corrections_look_at_the_field_only(name):
+    image = np.random.default_rng(5).integers(60, 200, (SIZE, SIZE, 3)).astype(np.uint8)
+    other = np.where(_circle()[..., None] > 0, image, 0).astype(np.uint8)
+    one, two = (correct_illumination(picture, _circle(), name)[0][_circle() > 0] for picture in (image, other))
+    assert np.array_equal(one, two)
