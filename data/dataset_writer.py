@@ -14,6 +14,7 @@ from ..runtime.errors import UserError
 from ..runtime.files import make_folder, read_json, refuse_existing, sha256_bytes, sha256_file, write_json, write_text
 from .image_file import encode_image, write_image
 from .schema import MASKS, is_missing, table_to_csv
+from .storage import RemoteFolder
 
 
 def mask_file(folder: Path, file_name: str, kind: str) -> Path:
@@ -32,16 +33,24 @@ class DatasetWriter:
         path: the folder to make.
         info: dataset.json (name, licence, source, how it was made).
         resume: keep the partial folder on interruption, and continue one that was begun with the same `info`.
+        remote: where the images lie, when they are not in the folder; the tables are sent there at the end.
+
+    Attributes:
+        done: {file_name: row} of the images that are there.
+        rejected: {file_name: reason} of those that cannot be made.
 
     Raises:
         UserError: `path` exists and is not empty.
     """
 
-    def __init__(self, path: Path | str, info: Mapping[str, object], resume: bool = False):
-        self.path, self.info, self.resume = Path(path), dict(info), resume
+    def __init__(
+        self, path: Path | str, info: Mapping[str, object], resume: bool = False, remote: RemoteFolder | None = None
+    ):
+        self.path, self.info, self.resume, self.remote = Path(path), dict(info), resume, remote
         self.folder = self.path.with_name(self.path.name + ".partial")
         self._journal = self.folder / "rows.jsonl"
         self.done: dict[str, dict] = {}
+        self.rejected: dict[str, str] = {}
 
     def __enter__(self) -> DatasetWriter:
         refuse_existing(self.path)
@@ -50,7 +59,7 @@ class DatasetWriter:
         make_folder(self.folder)
         write_json(self.folder / "dataset.json", self.info)
         if self._journal.exists():
-            self.done = {row["file_name"]: row for row in self._journalled()}
+            self._read_journal()
         return self
 
     def __exit__(self, kind: object, *rest: object) -> None:
@@ -81,8 +90,12 @@ class DatasetWriter:
         for kind, mask in (masks or {}).items():
             self.write_mask(str(row["file_name"]), kind, mask)
         self.done[str(row["file_name"])] = row
-        with open(self._journal, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(row, default=_plain, ensure_ascii=False) + "\n")
+        self._note(row)
+
+    def reject(self, file_name: str, reason: str) -> None:
+        """Remember that this image cannot be made, so that a continued run does not try again."""
+        self.rejected[file_name] = reason
+        self._note({"file_name": file_name, "rejected": reason})
 
     def write_mask(self, file_name: str, kind: str, mask: np.ndarray) -> None:
         """Write the mask `kind` of an image to masks/<kind>/<stem>.png."""
@@ -96,14 +109,21 @@ class DatasetWriter:
         except UserError:
             return False
 
-    def _journalled(self):
-        for line in self._journal.read_text("utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # a kill cut the last line short: that image is made again
-            if (self.folder / row["file_name"]).is_file():
-                yield row
+    def _note(self, entry: dict) -> None:
+        with open(self._journal, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry, default=_plain) + "\n")
+
+    def _read_journal(self) -> None:
+        there = self.remote.sizes() if self.remote is not None else None
+        # A kill may have cut the last line short; what is written next must not be added to it.
+        whole, _, _ = self._journal.read_text("utf-8").rpartition("\n")
+        write_text(self._journal, whole + "\n" if whole else "")
+        for entry in map(json.loads, whole.splitlines()):
+            name = entry["file_name"]
+            if "rejected" in entry:
+                self.rejected[name] = entry["rejected"]
+            elif name in there if there is not None else (self.folder / name).is_file():
+                self.done[name] = entry
 
     def _finish(self) -> None:
         if not self.done:
@@ -111,10 +131,19 @@ class DatasetWriter:
             raise UserError("would hold no image", path=self.path)
         table = pd.DataFrame(list(self.done.values()))
         write_text(self.folder / "metadata.csv", table_to_csv(table))
+        if self.remote is not None:
+            self._send_tables()
         self._journal.unlink()
         if self.path.is_dir():
             self.path.rmdir()
         self.folder.rename(self.path)
+
+    def _send_tables(self) -> None:
+        # metadata.csv comes last: with it the folder is a dataset.
+        names = sorted((p.name for p in self.folder.iterdir() if p.is_file()), key=lambda name: name == "metadata.csv")
+        for name in names:
+            if name != self._journal.name:
+                self.remote.store(self.folder / name, name)
 
 
 def _plain(value: object) -> object:

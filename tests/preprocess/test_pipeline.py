@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from PIL import Image
 
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.image_file import read_image
+from fundus_synth.preprocess.camera_file import process
 from fundus_synth.preprocess.pipeline import run
 from fundus_synth.preprocess.standardize import standardize
 from fundus_synth.runtime.errors import UserError
@@ -154,6 +154,22 @@ def test_labels_masks_and_landmarks_of_a_dataset_folder_come_along(tmp_path, fra
     assert np.array_equal(mask, expected)
 
 
+def test_what_was_recognised_noted_and_left_out_is_said_and_kept(tmp_path, frame):
+    src = tmp_path / "eyes"
+    for name in ("amd/one.png", "two.png"):
+        _save(frame(100, 120, 60, 50, 45), src / name)
+    for name in ("a.txt", "b.txt", "c.zip"):
+        (src / name).write_text("x")
+    result = run(src, tmp_path / "out", size=48, workers=1, quiet=True)
+    found, note, *_, left_out = result.lines()
+    assert found.endswith("out: 2 images, read as folder (1 class folder): amd (1)")
+    assert note == "NOTE: 1 pictures lie in no class folder and have no label."
+    assert f"3 left out: not an image (2), {result.ignored[2][1]} (1); all in" in left_out
+    info = FundusDataset.open(tmp_path / "out").info
+    assert (info["read_from"], info["format"], info["recognised"]) == ("eyes", "folder", "1 class folder")
+    assert info["notes"] == result.summary()["notes"] == [note.removeprefix("NOTE: ")]
+
+
 def test_a_mask_of_another_size_rejects_its_image(tmp_path, frame):
     for name in ("one", "two"):
         _save(frame(200, 260, 140, 100, 90), tmp_path / "set/images" / f"{name}.png")
@@ -171,33 +187,60 @@ def test_one_worker_and_two_make_the_same_bytes(eyes, tmp_path):
     assert _tree(tmp_path / "one") == _tree(tmp_path / "two")
 
 
+# Says each step and waits for leave to take it: the kill falls where the test wants it, however loaded the machine is.
 _RUN = """
 import sys
+from fundus_synth.data.dataset_writer import DatasetWriter
+from fundus_synth.preprocess.camera_file import process
 from fundus_synth.preprocess.pipeline import run
+add = DatasetWriter.add
+def gated(self, row, *rest):
+    add(self, row, *rest)
+    print(row["file_name"], flush=True)
+    sys.stdin.readline()
+DatasetWriter.add = gated
 if __name__ == "__main__":
-    run(sys.argv[1], sys.argv[2], size=512, workers=2, quiet=True)
+    run(sys.argv[1], sys.argv[2], size=48, workers=2, quiet=True)
 """
 
 
-def test_killed_and_started_again_makes_the_same_bytes(eyes, tmp_path):
+def test_killed_and_started_again_makes_the_same_bytes(eyes, tmp_path, monkeypatch):
     (eyes / "cataract" / "broken.png").write_text("text")
-    script = tmp_path / "script.py"
-    script.write_text(_RUN)
-    process = subprocess.Popen([sys.executable, script, eyes, tmp_path / "killed"])
-    partial = tmp_path / "killed.partial"
-    _wait(lambda: (partial / "rows.jsonl").is_file() and (partial / "rows.jsonl").stat().st_size > 0, process)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert partial.is_dir() and not (tmp_path / "killed").exists()
+    partial = _killed_after(14, eyes, tmp_path)
     # What else a kill leaves behind: half a line in the journal, and an atomic write's temporary file.
     with open(partial / "rows.jsonl", "a") as journal:
         journal.write('{"file_name": "images/norm')
     (partial / "images" / ".partial-x.png").write_bytes(b"half")
-    before = {p.name: p.stat().st_mtime_ns for p in (partial / "images").glob("cataract_00.png")}
-    run(eyes, tmp_path / "killed", size=512, workers=1, quiet=True)
-    assert before == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "killed/images").glob("cataract_00.png")}
-    run(eyes, tmp_path / "whole", size=512, workers=1, quiet=True)
+    (partial / "images" / "cataract_03.png").unlink()
+    done = []
+    monkeypatch.setattr(
+        "fundus_synth.preprocess.pipeline.process", lambda t, recipe: done.append(t) or process(t, recipe)
+    )
+    run(eyes, tmp_path / "killed", size=48, workers=1, quiet=True)
+    # The rejected file and the 14 that were finished are not done again; the one that was lost is.
+    assert len(done) == 25 - 1 - 14 + 1 and "broken.png" not in {task.path.name for task in done}
+    run(eyes, tmp_path / "whole", size=48, workers=1, quiet=True)
     assert _tree(tmp_path / "killed") == _tree(tmp_path / "whole")
+
+
+def _killed_after(images: int, eyes: Path, tmp_path: Path) -> Path:
+    """The partial folder of a run that was killed when it had added this many images."""
+    (tmp_path / "script.py").write_text(_RUN)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "script.py", eyes, tmp_path / "killed"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    for image in range(images):
+        assert process.stdout.readline(), "ended early"
+        if image < images - 1:
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    partial = tmp_path / "killed.partial"
+    assert partial.is_dir() and not (tmp_path / "killed").exists()
+    return partial
 
 
 def test_a_partial_run_with_other_options_is_not_continued(eyes, tmp_path):
@@ -211,11 +254,3 @@ def test_a_partial_run_with_other_options_is_not_continued(eyes, tmp_path):
 
 def _names(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
-
-
-def _wait(condition, process, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, "finished before it could be killed"
-        assert time.monotonic() < end
-        time.sleep(0.005)
