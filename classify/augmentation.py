@@ -11,12 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch.nn import functional
 
+from ..preprocess.registration import disc_survives
 from ..runtime.errors import UserError
 
-Augmentation = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+Augmentation = Callable[..., torch.Tensor]
+"""A function (batch, generator, discs=None) -> batch, see `make_augmentation`."""
+
+_REDRAWS = 10
 
 _ALIASES = {"classical": "classical:odir"}
 
@@ -26,8 +31,10 @@ def make_augmentation(name: str) -> Augmentation:
     "classical:odir".
 
     Returns:
-        A function (batch, generator) -> batch. The batch is float (n, 3, h, w) with values 0..1 and stays so; all
-        random numbers come from the generator, so the same generator state gives the same batch.
+        A function (batch, generator, discs=None) -> batch. The batch is float (n, 3, h, w) with values 0..1 and stays so;
+        all random numbers come from the generator, so the same generator state gives the same batch. `discs` are the
+        optic discs, float (n, 3): x, y and radius as fractions of the width, NaN where unknown; "classical:anemia" keeps
+        them in the picture, the others do not look at them.
 
     Raises:
         UserError: unknown name.
@@ -38,12 +45,27 @@ def make_augmentation(name: str) -> Augmentation:
         raise UserError(f"no augmentation is called {name!r}", hint=f"Use {', '.join([*_ARMS, *_ALIASES])}.") from error
 
 
-def unchanged(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def unguarded_discs(name: str, discs: np.ndarray) -> str:
+    """What a user must know of the discs that the augmentation `name` cannot watch over, as one sentence; "" if nothing.
+
+    Args:
+        discs: float (n, 3) of the training images, as in `make_augmentation`.
+    """
+    unknown = int(np.isnan(discs[:, :2]).any(axis=1).sum())
+    if make_augmentation(name) is not classical_anemia or not unknown:
+        return ""
+    return (
+        f"The optic disc of {unknown} of {len(discs)} training images is not known (columns disc_x, disc_y, disc_r): "
+        f"{name} may move it out of the picture."
+    )
+
+
+def unchanged(batch: torch.Tensor, generator: torch.Generator, discs: np.ndarray | None = None) -> torch.Tensor:
     """The arm `default`: the batch as it is."""
     return batch
 
 
-def classical_odir(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def classical_odir(batch: torch.Tensor, generator: torch.Generator, discs: np.ndarray | None = None) -> torch.Tensor:
     """Study E: rotation within +-45 degrees, rescaling to the 0.2..99.8 percentiles, Gaussian noise of variance 0.01;
     no flips.
 
@@ -58,22 +80,63 @@ def classical_odir(batch: torch.Tensor, generator: torch.Generator) -> torch.Ten
     return torch.where(_per_image(noise), add_noise(batch, 0.01, generator), batch)
 
 
-def classical_anemia(batch: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def classical_anemia(batch: torch.Tensor, generator: torch.Generator, discs: np.ndarray | None = None) -> torch.Tensor:
     """Study A: shifts within 0.4 of the width and 0.2 of the height, rotation within +-90 degrees, zoom 0.9..1.1
     along each axis, shear within +-30 degrees, horizontal and vertical flips with probability 1/2.
 
-    One affine map an image, bilinear, black outside. The study then dropped pictures that had lost their optic disc by
-    hand; that is not done here.
+    One affine map an image, bilinear, black outside. The study then dropped copies that had lost their optic disc. Here a map
+    under which the disc does not survive (`registration.disc_survives`) is drawn again, at most 10 times, and after that
+    the image stays as it is: so every step still shows as many images. First all maps are drawn once, as without discs;
+    an image whose disc is unknown, or not in the picture to begin with, keeps this first one.
     """
-    n = len(batch)
+    linear, shifts = _study_a_maps(len(batch), generator)
+    lost = _lost_discs(linear, shifts, discs, _visible_discs(discs))
+    for _ in range(_REDRAWS):
+        if not len(lost):
+            break
+        linear[lost], shifts[lost] = _study_a_maps(len(lost), generator)
+        lost = _lost_discs(linear, shifts, discs, lost)
+    linear[lost], shifts[lost] = torch.eye(2).to(linear), 0.0
+    return _warp(batch, linear, shifts)
+
+
+def _study_a_maps(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `_warp` takes: float (n, 2, 2) and (n, 2)."""
     angles = _uniform((n,), -90, 90, generator)
     shears = _uniform((n,), -30, 30, generator)
     zooms = _uniform((n, 2), 0.9, 1.1, generator)
     flips = 1 - 2 * (_uniform((n, 2), 0, 1, generator) < 0.5).float()
     # Normalised coordinates run from -1 to 1: a shift by the whole width is 2.
     shifts = _uniform((n, 2), -1, 1, generator) * torch.tensor([0.8, 0.4], device=generator.device)
-    linear = _rotation(angles) @ _shear(shears) @ torch.diag_embed(zooms * flips)
-    return _warp(batch, linear, shifts)
+    return _rotation(angles) @ _shear(shears) @ torch.diag_embed(zooms * flips), shifts
+
+
+def _visible_discs(discs: np.ndarray | None) -> np.ndarray:
+    """Which images have a known disc that is in the picture: int (k,)."""
+    if discs is None:
+        return np.zeros(0, dtype=int)
+    unmoved = np.eye(2, 3)
+    known = np.flatnonzero(~np.isnan(discs).any(axis=1))
+    return np.array([i for i in known if disc_survives(unmoved, *discs[i], 1)], dtype=int)
+
+
+def _lost_discs(linear: torch.Tensor, shifts: torch.Tensor, discs: np.ndarray | None, among: np.ndarray) -> np.ndarray:
+    """Those of the images `among` whose disc does not survive the map: int (k,)."""
+    lost = []
+    for i, matrix in zip(among, _forward_maps(linear[among], shifts[among]), strict=True):
+        if not disc_survives(matrix, *discs[i], 1):
+            lost.append(i)
+    return np.array(lost, dtype=int)
+
+
+def _forward_maps(linear: torch.Tensor, shifts: torch.Tensor) -> np.ndarray:
+    """Where `_warp` takes a place of the original, both in fractions of the width: float64 (n, 2, 3).
+
+    `_warp` maps the other way, from the result to the original, and counts from -1 to 1.
+    """
+    forward = np.linalg.inv(linear.double().cpu().numpy())
+    centre = 0.5 * (1 + shifts.double().cpu().numpy())  # of the result, as a place in the original
+    return np.concatenate([forward, 0.5 - forward @ centre[:, :, None]], axis=2)
 
 
 def rotate(batch: torch.Tensor, degrees: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from ..runtime.errors import UserError
 from ..runtime.progress import Progress
 from ..runtime.runs import RunFolder
 from ..runtime.training import run_steps
-from .augmentation import make_augmentation
+from .augmentation import make_augmentation, unguarded_discs
 from .backbones import Classifier, create_backbone
 from .checkpoint import About, load_classifier
 from .images import ImageSource, as_source
@@ -83,6 +83,8 @@ def fit(
         training.model.network.load_state_dict(state["network"])
         training.model.loaded, training.steps_done = state["started_from"], state["step"]
     with Progress(options.steps, f"training {options.backbone}", "steps", quiet, training.steps_done) as progress:
+        if warning := unguarded_discs(options.augment, source.discs):
+            progress.note(warning)
         validation = (held_out, np.asarray(validation[1]))
         recorder = Recorder(run, about or About(tuple(classes)), validation, progress, state)
         steps, precision = range(training.steps_done, options.steps), choose_precision(options.precision, device)

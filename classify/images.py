@@ -14,14 +14,24 @@ class ImageSource:
     Args:
         images: uint8 (n, size, size, 3), an array or a memory map.
         rows: which of them, in which order; all by default.
+        discs: float (len(rows), 3), their optic discs: x, y and radius as fractions of the width; NaN where unknown, as
+            all are by default.
+
+    Attributes:
+        discs: as given, in the order of the sequence.
     """
 
-    def __init__(self, images: np.ndarray, rows: Sequence[int] | np.ndarray | None = None):
+    def __init__(
+        self, images: np.ndarray, rows: Sequence[int] | np.ndarray | None = None, discs: np.ndarray | None = None
+    ):
         if images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3 or images.dtype != np.uint8:
             raise ValueError(f"expected uint8 (n, size, size, 3), got {images.dtype} {images.shape}")
         self._arrays = [images]
         self._row = np.arange(len(images)) if rows is None else np.asarray(rows, dtype=np.int64)
         self._array = np.zeros(len(self._row), dtype=np.int64)
+        self.discs = np.full((len(self), 3), np.nan) if discs is None else np.asarray(discs, dtype=np.float64)
+        if self.discs.shape != (len(self), 3):
+            raise ValueError(f"expected discs ({len(self)}, 3), got {self.discs.shape}")
 
     @classmethod
     def join(cls, sources: Sequence[ImageSource]) -> ImageSource:
@@ -31,6 +41,7 @@ class ImageSource:
         joined._arrays = [array for source in sources for array in source._arrays]
         joined._row = np.concatenate([source._row for source in sources])
         joined._array = np.concatenate([source._array + o for source, o in zip(sources, offsets, strict=False)])
+        joined.discs = np.concatenate([source.discs for source in sources])
         if len({array.shape[1:] for array in joined._arrays}) != 1:
             raise ValueError(f"images of several sizes: {[array.shape for array in joined._arrays]}")
         return joined

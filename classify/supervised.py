@@ -67,7 +67,8 @@ class SupervisedTraining(LightningModule):
         seed = int(np.random.SeedSequence((self.options.seed, step)).generate_state(1, np.uint64)[0] >> 1)
         torch.manual_seed(seed)  # dropout
         generator = torch.Generator(self.device).manual_seed(seed)
-        images = self.augment(to_batch(self.source.take(chosen), self.device), generator)
+        images = to_batch(self.source.take(chosen), self.device)
+        images = self.augment(images, generator, self.source.discs[chosen])
         truth = torch.from_numpy(self.labels[chosen]).to(self.device)
         self.model.train()
         loss = functional.cross_entropy(self.model(images).float(), truth)

@@ -17,6 +17,7 @@ from ..data.targets import Target, choose_target
 from ..runtime.devices import choose_device
 from ..runtime.errors import UserError
 from ..runtime.runs import RunFolder, default_run_path, latest_run_path
+from .augmentation import unguarded_discs
 from .fitting import Fitted, TrainingOptions, check_options, fit
 from .images import ImageSource
 from .predictions import predict_images, prediction_table, write_predictions
@@ -94,7 +95,7 @@ def train(
         images, labels, chosen.classes, options, validation=(parts["val"].images, parts["val"].labels), run=run,
         resume=resume, quiet=quiet, about=describe(dataset, chosen),
     )  # fmt: skip
-    _finish(run, fitted, parts, chosen, device)
+    _finish(run, fitted, parts, chosen, device, unguarded_discs(augment, images.discs))
     return run
 
 
@@ -119,7 +120,7 @@ def _config(dataset: FundusDataset, target: Target, options: TrainingOptions, sy
     }
 
 
-def _finish(run: RunFolder, fitted: Fitted, parts: dict[str, Part], target: Target, device: str) -> None:
+def _finish(run: RunFolder, fitted: Fitted, parts: dict[str, Part], target: Target, device: str, warning: str) -> None:
     where = choose_device(device)
     tables = {}
     for name in ("val", "test"):
@@ -134,5 +135,6 @@ def _finish(run: RunFolder, fitted: Fitted, parts: dict[str, Part], target: Targ
         "input": f"{fitted.model.size} x {fitted.model.size} pixels",
         "optimiser steps": int(fitted.history["step"].iloc[-1]),
         "images": ", ".join(f"{len(part.labels)} {name}" for name, part in parts.items()),
+        **({"note": warning} if warning else {}),
     }
     write_results(run.path, tables, target.classes, facts, fitted.history)

@@ -18,6 +18,8 @@ from .held_out import refuse_leaks
 from .images import ImageSource
 
 _SMALLEST_CLASS = 8
+# Radius of the optic disc in a field of 45 degrees, for tables that know its centre only.
+_TYPICAL_DISC = 0.06
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def load_parts(dataset: FundusDataset, target: Target, size: int, quiet: bool = 
     for name in ("train", "val", "test"):
         rows = np.flatnonzero(splits == name)
         part = dataset.subset(rows)
-        parts[name] = Part(part, ImageSource(pixels, rows), target.labels(part))
+        parts[name] = Part(part, ImageSource(pixels, rows, disc_positions(part)), target.labels(part))
     return parts
 
 
@@ -91,8 +93,21 @@ def load_synthetic(
         added = target.of(added)
         if not len(added):
             raise UserError(f"has no image of {', '.join(target.classes)}", path=folder)
-        parts.append(Part(added, ImageSource(image_cache(added, size, quiet=quiet)), target.labels(added)))
+        images = ImageSource(image_cache(added, size, quiet=quiet), discs=disc_positions(added))
+        parts.append(Part(added, images, target.labels(added)))
     return parts
+
+
+def disc_positions(dataset: FundusDataset) -> np.ndarray:
+    """The optic discs as the table gives them, of standardised images: float (n, 3), x, y and radius as fractions of the
+    width, NaN where unknown."""
+    discs = np.stack(
+        [dataset.column(name).to_numpy(dtype=np.float64) for name in ("disc_x", "disc_y", "disc_r")], axis=1
+    )
+    known = ~np.isnan(discs[:, :2]).any(axis=1)
+    discs[known & np.isnan(discs[:, 2]), 2] = _TYPICAL_DISC
+    discs[~known] = np.nan
+    return discs
 
 
 def describe(dataset: FundusDataset, target: Target) -> About:

@@ -48,12 +48,16 @@ def demo(
 
 @preprocess.command()
 def run(
-    src: Annotated[Path, typer.Argument(help="Folder as downloaded, its .zip, or a table.")],
-    out: Annotated[Path, typer.Argument(help="Dataset folder to make.")],
+    src: Annotated[str, typer.Argument(help="Folder as downloaded, its .zip, a table, or the URL of a folder.")],
+    out: Annotated[str, typer.Argument(help="Dataset folder to make, or its URL.")],
     format: Annotated[str, typer.Option(help="auto, odir, aptos, eyepacs, messidor, messidor2, idrid, rfmid, sankara, csv "
                                              "or folder.")] = "auto",
-    size: Annotated[int, typer.Option(min=32, max=2048, help="Width and height of the images made, pixels.")] = 512,
-    illumination: Annotated[str, typer.Option(help="none, graham or clahe.")] = "none",
+    preset: Annotated[Optional[str], typer.Option(help="Size and illumination of a study: anemia, dr or odir.")] = None,
+    size: Annotated[Optional[int], typer.Option(min=32, max=2048, help="Width and height of the images made, pixels; "
+                                                                       "default 512.")] = None,
+    illumination: Annotated[Optional[str], typer.Option(help="none (default), graham, clahe, gray-world or percentile.")] = None,
+    output_format: Annotated[str, typer.Option(help="png, jpg or webp.")] = "png",
+    min_quality: Annotated[float, typer.Option(min=0, max=1, help="Reject images of lower gradability, 0..1.")] = 0.0,
     table: Annotated[Optional[Path], typer.Option(help="The table, when it does not lie in SRC.")] = None,
     image_column: Annotated[Optional[str], typer.Option(help="Column with the file names (csv, sankara).")] = None,
     label_column: Annotated[Optional[str], typer.Option(help="Column with the labels (csv).")] = None,
@@ -65,6 +69,8 @@ def run(
     anemia: Annotated[str, typer.Option(help="who, moderate or approximate=CUTOFF in g/dL (sankara).")] = "who",
     quality_table: Annotated[Optional[Path], typer.Option(help="EyeQ's table, its folder, or a list (eyepacs).")] = None,
     part: Annotated[Optional[str], typer.Option(help="segmentation, grading or localisation (idrid).")] = None,
+    time_limit: Annotated[float, typer.Option(min=1, help="Seconds for one file, after which it is rejected.")] = 60.0,
+    ray: Annotated[Optional[str], typer.Option(help="Address of a Ray cluster that does the work; auto for a local one.")] = None,
     workers: Workers = None, quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Find the field of view of every camera file, crop, resize, and write a dataset folder.
@@ -73,12 +79,15 @@ def run(
     """
     from ..data.readers import ReaderOptions
     from ..preprocess.pipeline import run as run_pipeline
+    from ..preprocess.presets import recipe_for
 
+    recipe = recipe_for(preset, size, illumination)
     options = ReaderOptions(table=table, image_column=image_column, label_column=label_column,
                             patient_column=patient_column, columns=tuple(names(columns) or ()), pattern=pattern,
                             anemia=anemia, quality_table=quality_table, part=part)  # fmt: skip
-    result = run_pipeline(src, out, format=format, size=size, illumination=illumination, workers=workers, quiet=quiet,
-                          reader_options=options)  # fmt: skip
+    result = run_pipeline(src, out, format=format, size=recipe.size, illumination=recipe.illumination,
+                          output_format=output_format, min_quality=min_quality, workers=workers, ray=ray,
+                          time_limit=time_limit, quiet=quiet, reader_options=options)  # fmt: skip
     show(json, result.summary(), *result.lines())
 
 
@@ -173,3 +182,34 @@ def keep(
     kept = keep_images(opened, out, disc=disc, centred=centred, quiet=quiet)
     show(json, {"dataset": str(out), "images": len(kept), "dropped": len(opened) - len(kept)},
          f"{out}: {len(kept)} of {len(opened)} images kept: {counts(kept.class_counts())}")  # fmt: skip
+
+
+@preprocess.command()
+def upright(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    out: Annotated[Path, typer.Argument(help="Dataset folder to make.")],
+    quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Turn back the pictures that are known to be upside down, mirrored or on their side."""
+    from ..data.dataset import FundusDataset
+    from ..preprocess.upright_dataset import upright_dataset
+
+    result = upright_dataset(FundusDataset.open(dataset), out, quiet=quiet)
+    show(json, result.summary(), *result.lines())
+
+
+@preprocess.command()
+def register(
+    dataset: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    out: Annotated[Path, typer.Argument(help="Dataset folder to make.")],
+    size: Annotated[Optional[int], typer.Option(min=32, max=2048, help="Pixels; default that of the images.")] = None,
+    quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Move every eye so that its disc and fovea lie at the same two points, as in a right eye."""
+    from ..data.dataset import FundusDataset
+    from ..preprocess.register_dataset import register_dataset
+
+    opened = FundusDataset.open(dataset)
+    moved = register_dataset(opened, out, size=size, quiet=quiet)
+    show(json, {"dataset": str(out), "images": len(moved), "left_out": len(opened) - len(moved)},
+         f"{out}: {len(moved)} of {len(opened)} images registered; the others are in ignored.csv")  # fmt: skip

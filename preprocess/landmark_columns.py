@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,9 @@ def _row(dataset: FundusDataset, index: int, found: Landmarks) -> dict[str, obje
         if any(is_missing(known[name]) for name in columns[:2]) or (not is_missing(earlier) and earlier < 1):
             continue
         row.update({name: value for name, value in known.items() if not is_missing(value)}, **{confidence: 1.0})
-    turned = find_orientation(found, str(eye or ""))
+    merged = {name: row[name] for name in (*_DISC, *_FOVEA, "disc_confidence", "fovea_confidence")}
+    certain = replace(found, **{name: value for name, value in merged.items() if not is_missing(value)})
+    turned = find_orientation(certain, str(eye or ""))
     for name in (*_DISC, *_FOVEA):
         row[name] = float("nan") if is_missing(row[name]) else row[name]
     return {**row, "orientation": turned.state, "orientation_confidence": round(turned.confidence, 4)}

@@ -71,6 +71,24 @@ def upright(image: np.ndarray, state: str) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
+def upright_place(x: float, y: float, state: str) -> tuple[float, float]:
+    """Where `upright` takes a place; fractions of the width."""
+    if state == "unknown":
+        return x, y
+    moved = _UNDO[ORIENTATIONS.index(state)] @ np.array([x - 0.5, y - 0.5]) + 0.5
+    return float(moved[0]), float(moved[1])
+
+
+def is_mirrored(found: Landmarks, state: str) -> bool:
+    """Whether a picture turned like this must be mirrored to become an upright right eye.
+
+    With an "unknown" state it is taken to be upright.
+    """
+    disc_x, _ = upright_place(found.disc_x, found.disc_y, state)
+    fovea_x, _ = upright_place(found.fovea_x, found.fovea_y, state)
+    return (disc_x < fovea_x) != (state == "mirrored")
+
+
 def _both_visible(found: Landmarks) -> bool:
     return found.disc_visible and found.fovea_visible
 

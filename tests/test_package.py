@@ -16,6 +16,7 @@ ROOMS = ("runtime", "data", "preprocess", "synth", "classify", "cli")
 HELPS = [
     ("preprocess", []), ("preprocess", ["demo"]), ("preprocess", ["run"]), ("preprocess", ["split"]),
     ("preprocess", ["describe"]), ("preprocess", ["audit"]),
+    ("preprocess", ["landmarks"]), ("preprocess", ["keep"]), ("preprocess", ["upright"]), ("preprocess", ["register"]),
     ("synth", []), ("synth", ["train"]), ("synth", ["generate"]),
     ("classify", []), ("classify", ["train"]), ("classify", ["evaluate"]), ("classify", ["predict"]),
     ("classify", ["explain"]), ("classify", ["compare-augmentations"]),
@@ -84,4 +85,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path):
     assert installed == {
         f"fundus_synth/{path.relative_to(ROOT)}" for path in [*sources(), ROOT / "__init__.py", ROOT / "version.py"]
     }
-    assert {"fundus_synth/runtime/templates/report.html", "fundus_synth/preprocess/weights/landmarks.safetensors"} <= set(names)
+    assert {
+        "fundus_synth/runtime/templates/report.html",
+        "fundus_synth/preprocess/weights/landmarks.safetensors",
+    } <= set(names)

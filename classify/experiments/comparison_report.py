@@ -12,11 +12,12 @@ from ...data.cache import image_cache
 from ...data.dataset import FundusDataset
 from ...runtime.files import read_json, write_json
 from ...runtime.report import Report, new_figure
-from ..augmentation import make_augmentation
+from ..augmentation import make_augmentation, unguarded_discs
 from ..checkpoint import load_classifier
 from ..explain.attribution import grad_cam, overlay
 from ..fitting import TrainingOptions
 from ..images import ImageSource, to_batch
+from ..training import disc_positions
 from .arms import Arm
 from .comparison import Comparison
 
@@ -39,7 +40,7 @@ def write_report(
                                                     "that holds 0 is no evidence of a difference.")  # fmt: skip
     _add_samples(report, comparison, dataset, synthetic, options)
     _add_maps(report, comparison, dataset, options)
-    _add_method(report, comparison, dataset, options)
+    _add_method(report, comparison, dataset, synthetic, options)
     write_json(run.path / "summary.json", comparison.summary())
     return report.write(run.path / "report.html")
 
@@ -102,7 +103,7 @@ def _add_samples(
 def _augmented(part: FundusDataset, arm: Arm, size: int) -> np.ndarray:
     """The images as a training step of this arm sees them: uint8 (n, size, size, 3)."""
     batch = to_batch(np.array(image_cache(part, size)))
-    batch = make_augmentation(arm.augment)(batch, torch.Generator().manual_seed(0))
+    batch = make_augmentation(arm.augment)(batch, torch.Generator().manual_seed(0), disc_positions(part))
     return (batch * 255).round().byte().permute(0, 2, 3, 1).numpy()
 
 
@@ -127,7 +128,10 @@ def _add_maps(report: Report, comparison: Comparison, dataset: FundusDataset, op
                               f"(maximum {scale:.3g}). p is the probability given to the true class.")  # fmt: skip
 
 
-def _add_method(report: Report, comparison: Comparison, dataset: FundusDataset, options: TrainingOptions) -> None:
+def _add_method(
+    report: Report, comparison: Comparison, dataset: FundusDataset, synthetic: dict[str, dict[str, str]],
+    options: TrainingOptions,
+) -> None:  # fmt: skip
     parts = {name: dataset.split(name) for name in ("train", "val", "test")}
     report.section("How it was done")
     report.facts({
@@ -143,6 +147,11 @@ def _add_method(report: Report, comparison: Comparison, dataset: FundusDataset, 
         "No held-out patient was seen by a classifier's training or by a generator: the split is by patient, generators are "
         "trained inside its training part or refused. Several comparisons were made; intervals are not corrected for that."
     )
+    for arm in comparison.arms:
+        made = [FundusDataset.open(folder) for folder in synthetic.get(arm.name, {}).values()]
+        discs = np.concatenate([disc_positions(part) for part in (dataset.split("train"), *made)])
+        if warning := unguarded_discs(arm.augment, discs):
+            report.text(f"Arm {arm.name}: {warning}")
 
 
 def _command(comparison: Comparison) -> list[str]:

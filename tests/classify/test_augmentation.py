@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fundus_synth.classify import augmentation
 from fundus_synth.classify.augmentation import add_noise, make_augmentation, percentiles, rescale_intensity, rotate
 from fundus_synth.runtime.errors import UserError
 
@@ -117,3 +118,77 @@ def test_study_a_shifts_within_its_limits():
     x = (out.sum(dim=1) * torch.arange(65)).sum(dim=1) / weight - 32
     reach = float(x[weight > 1].abs().max())
     assert 0.2 * 65 < reach < 32
+
+
+def _spots(place: tuple[float, float], n: int, size: int = 96, radius: float = 0.06) -> tuple[torch.Tensor, np.ndarray]:
+    """`n` images with a bright disc at a place (fractions of the width), and the discs."""
+    line = (torch.arange(size) + 0.5) / size
+    inside = (line[None, :] - place[0]) ** 2 + (line[:, None] - place[1]) ** 2 <= radius**2
+    return inside.float().expand(n, 3, size, size).clone(), np.array([[*place, radius]] * n)
+
+
+RIM = [(0.95, 0.5), (0.08, 0.45), (0.5, 0.94), (0.8, 0.8)]
+
+
+@pytest.mark.parametrize("place", RIM)
+def test_study_a_keeps_a_disc_at_the_rim_in_the_field_in_200_draws(place):
+    batch, discs = _spots(place, 200)
+    augment = make_augmentation("classical:anemia")
+    whole = float(batch[0, 0].sum())
+    unguarded, guarded = (augment(batch, _generator(), d)[:, 0].sum(dim=(1, 2)) / whole for d in (None, discs))
+    # Zoom and shear change the area of what is left: at most by 1.1 ** 2 / cos(30 degrees).
+    least = 0.5 / 1.1**2 * 0.9
+    assert float(guarded.min()) > least
+    assert float((unguarded < least).float().mean()) > 0.1
+    assert float((guarded == 1).float().mean()) < 0.05  # hardly any is left untouched
+
+
+def test_study_a_draws_again_only_for_discs_that_were_lost():
+    batch, discs = _spots((0.9, 0.5), 64)
+    batch = batch + 0.2 * _batch(64, 96)
+    augment = make_augmentation("classical:anemia")
+    free, guarded = augment(batch, _generator(3)), augment(batch, _generator(3), discs)
+    again = (free != guarded).flatten(1).any(dim=1)
+    assert 4 < int(again.sum()) < 60
+    assert torch.equal(guarded, augment(batch, _generator(3), discs))
+    discs[::2] = np.nan
+    some = augment(batch, _generator(3), discs)
+    assert torch.equal(some[::2], free[::2])  # unknown discs: as before
+    assert torch.equal((some != free).flatten(1).any(dim=1)[1::2], again[1::2])
+
+
+@pytest.mark.parametrize("absent", [None, np.full((8, 3), np.nan), np.array([[1.2, 0.5, 0.06]] * 8)])
+def test_without_discs_in_the_picture_study_a_draws_what_it_always_drew(absent):
+    generator, reference = _generator(5), _generator(5)
+    make_augmentation("classical:anemia")(_batch(8), generator, absent)
+    for shape in ((8,), (8,), (8, 2), (8, 2), (8, 2)):  # angles, shears, zooms, flips, shifts
+        torch.rand(shape, generator=reference)
+    assert torch.equal(generator.get_state(), reference.get_state())
+
+
+def test_a_disc_that_cannot_be_kept_leaves_the_image_as_it_is(monkeypatch):
+    batch, discs = _spots((0.7, 0.5), 4)
+    unmoved = np.eye(2, 3)
+    monkeypatch.setattr(augmentation, "disc_survives", lambda matrix, *_: np.array_equal(matrix, unmoved))
+    torch.testing.assert_close(make_augmentation("classical:anemia")(batch, _generator(), discs), batch)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_predicted_place_of_a_disc_is_where_the_warp_takes_it(seed):
+    size, place = 128, (0.6, 0.45)
+    batch, _ = _spots(place, 1, size, radius=0.03)
+    linear, shifts = augmentation._study_a_maps(1, _generator(seed))
+    shifts = 0.3 * shifts  # so that it stays in the picture
+    out = augmentation._warp(batch, linear, shifts)[0, 0].numpy()
+    rows, columns = np.mgrid[:size, :size] + 0.5
+    seen = np.array([(columns * out).sum(), (rows * out).sum()]) / out.sum() / size
+    matrix = augmentation._forward_maps(linear, shifts)[0]
+    np.testing.assert_allclose(matrix[:, :2] @ place + matrix[:, 2], seen, atol=0.5 / size)
+
+
+def test_who_cannot_be_watched_over_is_said_for_study_a_only():
+    discs = np.array([[0.7, 0.5, 0.06], [np.nan] * 3, [np.nan] * 3])
+    assert "2 of 3" in augmentation.unguarded_discs("classical:anemia", discs)
+    assert augmentation.unguarded_discs("classical:anemia", discs[:1]) == ""
+    assert augmentation.unguarded_discs("classical", discs) == ""

@@ -185,3 +185,23 @@ def test_a_resume_state_that_is_not_ours(tmp_path):
     (run.checkpoints / "resume.pt").write_bytes(b"not a state")
     with pytest.raises(UserError, match="resume"):
         run_fit(tmp_path / "run", resume=True)
+
+
+@pytest.mark.parametrize("augment", ["classical:anemia", "classical:odir"])
+def test_discs_reach_study_a_s_arm_and_no_other(tmp_path, augment):
+    images, labels = toy()
+    discs, options = np.tile([0.92, 0.5, 0.06], (len(images), 1)), replace(OPTIONS, steps=4, augment=augment)
+    files = []
+    for name, known in (("known", discs), ("unknown", None)):
+        run = RunFolder.open_or_create(tmp_path / name, {}, False)
+        source = ImageSource(images, discs=known)
+        fit(source, labels, CLASSES, options, validation=toy(20, 1), run=run, quiet=True)
+        files.append(_files(run)[0])
+    assert (files[0] == files[1]) == (augment == "classical:odir")
+
+
+def test_discs_that_are_not_known_are_told_once(tmp_path, capsys):
+    run = RunFolder.open_or_create(tmp_path / "run", {}, False)
+    options = replace(OPTIONS, steps=4, augment="classical:anemia")
+    fit(*toy(), CLASSES, options, validation=toy(20, 1), run=run)
+    assert capsys.readouterr().err.count("optic disc of 40 of 40") == 1

@@ -38,3 +38,12 @@ def test_batches_are_0_to_1_channels_first_in_meaning_and_last_in_memory():
     assert batch.shape == (2, 3, 5, 5) and batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(batch.permute(0, 2, 3, 1).numpy(), images / 255, atol=1e-7)
+
+
+def test_discs_go_with_the_rows_and_are_unknown_by_default():
+    discs = np.array([[0.7, 0.5, 0.06], [0.2, 0.4, 0.07]])
+    source = ImageSource.join([ImageSource(_array(1, 0)), ImageSource(_array(10, 0), rows=[7, 3], discs=discs)])
+    assert np.isnan(source.discs[0]).all()
+    np.testing.assert_array_equal(source.discs[1:], discs)
+    with pytest.raises(ValueError, match="discs"):
+        ImageSource(_array(3, 0), discs=discs)

@@ -174,3 +174,23 @@ def test_images_that_the_target_does_not_tell_are_left_out_and_counted(toy_path,
         toy_path, target="ill: grade == 2 and label == anemic or D", out=tmp_path / "run", **{**QUICK, "quiet": False}
     )
     assert "40 of 120 images are left out: they have none of the classes no ill, ill" in capsys.readouterr().err
+
+
+def test_the_table_s_discs_reach_every_part(toy_path):
+    dataset = FundusDataset.open(toy_path)
+    x = np.where(np.arange(len(dataset)) % 3 == 0, np.nan, np.arange(len(dataset)) / 200)
+    radius = np.where(np.arange(len(dataset)) % 2 == 0, np.nan, 0.07)
+    dataset = FundusDataset(toy_path, dataset.info, dataset.table.assign(disc_x=x, disc_y=0.5, disc_r=radius))
+    target = choose_target(dataset, "label", None)
+    for part in load_parts(split_dataset(dataset, target, 0), target, 32, quiet=True).values():
+        table = part.dataset.table
+        known = table["disc_x"].notna().to_numpy()
+        assert 0 < known.sum() < len(known) and np.isnan(part.images.discs[~known]).all()
+        np.testing.assert_array_equal(part.images.discs[known, 0], table["disc_x"][known])
+        np.testing.assert_array_equal(part.images.discs[known, 2], table["disc_r"][known].fillna(0.06))
+
+
+def test_the_report_tells_of_discs_that_study_a_s_arm_could_not_watch_over(toy_path, tmp_path):
+    for arm, told in (("classical:anemia", True), ("classical", False)):
+        run = train(toy_path, augment=arm, out=tmp_path / arm.replace(":", "-"), **QUICK)
+        assert ("optic disc of 96 of 96 training images" in (run.path / "report.html").read_text()) == told
