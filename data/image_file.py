@@ -16,8 +16,11 @@ from .color_profile import to_srgb
 from .dicom import decode_dicom, has_dicom_magic, is_dicom
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".ppm", ".dcm")
-MAX_PIXELS = 200_000_000  # the largest fundus cameras make 50 megapixels; beyond this it is a decompression bomb
+MAX_PIXELS = 100_000_000  # the largest fundus cameras make 50 megapixels; beyond this it is a decompression bomb
 
+# Pillow would also try PostScript, which starts an interpreter, and thirty more that no camera writes.
+_FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "PPM", "GIF")  # an MPO opens as JPEG
+_MOST_SCANS = 500  # a progressive JPEG has about ten; each goes over the whole picture, so that few bytes cost minutes
 _ORIENTATION = 0x0112
 _LARGEST_SHRINKING = 8
 
@@ -102,7 +105,9 @@ def decode_photograph(content: bytes, path: Path | str, at_least: int | None = N
             if is_dicom(content):
                 pixels, columns = decode_dicom(content, path, MAX_PIXELS)
                 return Photograph(pixels, pixels.shape[1], pixels.shape[0], columns=columns)
-            with Image.open(io.BytesIO(content)) as image:
+            with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+                if image.format in ("JPEG", "MPO") and content.count(b"\xff\xda") > _MOST_SCANS:
+                    raise UserError(f"is a JPEG of more than {_MOST_SCANS} scans; not a photograph", path=path)
                 return _decoded(image, at_least)
     except UnidentifiedImageError as error:
         raise UserError(
@@ -110,9 +115,14 @@ def decode_photograph(content: bytes, path: Path | str, at_least: int | None = N
         ) from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(f"has more than {MAX_PIXELS // 10**6} megapixels; not a photograph", path=path) from error
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, KeyError) as error:
-        # Pillow's decoders raise any of these on damaged files, depending on where the damage is.
-        raise UserError(f"is damaged or truncated ({error})", path=path, hint="Copy the file again.") from error
+    except UserError:
+        raise
+    except MemoryError as error:
+        raise UserError("needs more memory than there is", path=path) from error
+    except Exception as error:
+        # Pillow's decoders raise whatever the damage leads them to, from OSError to struct.error.
+        message = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f"is damaged or truncated ({message})", path=path, hint="Copy the file again.") from error
 
 
 def _decoded(image: Image.Image, at_least: int | None) -> Photograph:
@@ -147,10 +157,13 @@ def _kind(content: bytes) -> str:
 def _plain(image: Image.Image) -> Image.Image:
     """The picture in a mode that a colour profile speaks of: RGB, CMYK or 8-bit grey."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-        values = np.asarray(image).astype(np.float64)
+        values = np.asarray(image).astype(np.float32)
         # 12-bit cameras store 0..4095 in 16 bits; scale by what the file can hold, not by its maximum.
         top = 255 if values.max() <= 255 else 4095 if values.max() <= 4095 else 65535
-        return Image.fromarray(np.rint(values.clip(0, top) * (255 / top)).astype(np.uint8))
+        # In place: of the largest picture that is taken, every copy is 800 MB.
+        np.clip(values, 0, top, out=values)
+        values *= 255 / top
+        return Image.fromarray(np.rint(values, out=values).astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         black = Image.new("RGBA", rgba.size, (0, 0, 0, 255))

@@ -71,7 +71,7 @@ def _write_xls(path: Path, header: tuple[str, ...], rows: list[tuple]) -> None:
     try:
         import xlwt
     except ImportError as error:
-        raise UserError("writing .xls needs xlwt", path=path, hint="pip install 'fundus-synth[test]'") from error
+        raise UserError("writing .xls needs xlwt", path=path, hint="pip install 'fundus-synth[sheets]'") from error
     book = xlwt.Workbook(encoding="utf-8")
     sheet = book.add_sheet("Feuil1")
     for y, cells in enumerate([header, *rows]):
