@@ -1,9 +1,13 @@
 """python benchmarks/duplicates.py --data DATASET [--half even|odd] [--limit N] [--copies 100] [--seed 0] [--sheet FILE.png]
+python benchmarks/duplicates.py --data DATASET --many 20000
 
 Plants copies of real eyes, a hundred of each kind and each of another eye, and searches them together with the dataset:
 how many are found (with the 95 % interval of Wilson), and how many pairs are reported among the untouched eyes. Those are
 few and listed with their patients: look at them (--sheet lays them out side by side; keep that file to yourself), because
 collections hold real copies, too. Last, what the search costs as a multiple of decoding the same images, in one run.
+
+With --many only the time of a search in so many images is measured: where there are not enough eyes, other parts of the
+same ones are added, magnified so far that they are no copies.
 
 The thresholds were chosen on the patients of ODIR whose number is even (--half even).
 """
@@ -96,6 +100,37 @@ def plant(dataset: FundusDataset, folder: Path, copies: int, seed: int) -> tuple
     return FundusDataset.open(folder), sources
 
 
+def many(dataset: FundusDataset, folder: Path, count: int, seed: int) -> FundusDataset:
+    """`count` images: the eyes, and turned parts of them at 1.4 to 1.8 times their size, JPEG."""
+    rng, size = np.random.default_rng(seed), 256
+    y, x = np.mgrid[:size, :size]
+    outside = np.hypot(x - size / 2 + 0.5, y - size / 2 + 0.5) > size / 2
+    with DatasetWriter(folder, {"name": "many"}) as writer:
+        for number in range(count):
+            image = cv2.resize(dataset.read(number % len(dataset)), (size, size), interpolation=cv2.INTER_AREA)
+            if number >= len(dataset):
+                centre = (size / 2 + rng.uniform(-60, 60, 2)).tolist()
+                turn = cv2.getRotationMatrix2D(centre, rng.uniform(0, 360), rng.uniform(1.4, 1.8))
+                image = cv2.warpAffine(image, turn, (size, size))
+                image[outside] = 0
+            writer.add({"file_name": f"images/{number:06d}.jpg"}, image)
+    return FundusDataset.open(folder)
+
+
+def time_many(dataset: FundusDataset, count: int, seed: int) -> None:
+    """Print how long the search in `count` images takes, over decoding them."""
+    with tempfile.TemporaryDirectory() as folder:
+        images = many(dataset, Path(folder) / "many", count, seed)
+        start = time.perf_counter()
+        find_duplicates([images])
+        searching = time.perf_counter() - start
+        start = time.perf_counter()
+        for _ in map_in_order(decode, [images.image_path(row) for row in range(count)]):
+            pass
+        decoding = time.perf_counter() - start
+    print(f"search / decode {count} images: {searching / decoding:.1f}  ({searching:.0f} s and {decoding:.0f} s)")
+
+
 def wilson(found: int, of: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927, J. Am. Stat. Assoc. 22:209)."""
     z, share = 1.96, found / of
@@ -156,12 +191,15 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path)
+    parser.add_argument("--many", type=int)
     options = parser.parse_args()
     dataset = FundusDataset.open(options.data)
     if options.half:
         odd = dataset.column("patient_id").map(lambda name: int(re.sub(r"\D", "", name) or 0) % 2)
         dataset = dataset.subset((odd == (options.half == "odd")).to_numpy())
     dataset = dataset.subset(np.arange(len(dataset))[: options.limit])
+    if options.many:
+        return time_many(dataset, options.many, options.seed)
     with tempfile.TemporaryDirectory() as folder:
         planted, sources = plant(dataset, Path(folder) / "planted", options.copies, options.seed)
         start = time.perf_counter()

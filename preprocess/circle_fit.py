@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-_HYPOTHESES = 300
-_SCORED_POINTS = 250
+_HYPOTHESES = 200
+_SCORED_POINTS = 160
 _ANGLES = 180
 
 
@@ -90,13 +90,13 @@ def _through_three(triples: np.ndarray) -> np.ndarray:
 
 def _supported_arc(circles: np.ndarray, points: np.ndarray, tolerance: float) -> np.ndarray:
     """Arc length of each circle that has a point within the tolerance, (n,)."""
-    dx = points[None, :, 0] - circles[:, None, 0]
-    dy = points[None, :, 1] - circles[:, None, 1]
-    near = np.abs(np.hypot(dx, dy) - circles[:, None, 2]) < np.maximum(tolerance * circles[:, None, 2], 1.0)
-    bins = ((np.arctan2(dy, dx) + np.pi) * (_ANGLES / (2 * np.pi))).astype(int) % _ANGLES
+    x, y, radius = circles.astype(np.float32).T[..., None]
+    dx, dy = points.astype(np.float32).T[:, None] - np.stack([x, y])
+    near = np.abs(np.sqrt(dx * dx + dy * dy) - radius) < np.maximum(tolerance * radius, 1.0)
+    rows, columns = np.nonzero(near)
+    angle = np.arctan2(dy[rows, columns], dx[rows, columns]) + np.pi
     hit = np.zeros((len(circles), _ANGLES), bool)
-    rows = np.broadcast_to(np.arange(len(circles))[:, None], near.shape)
-    hit[rows[near], bins[near]] = True
+    hit[rows, (angle * (_ANGLES / (2 * np.pi))).astype(int) % _ANGLES] = True
     return hit.sum(1) * circles[:, 2]
 
 

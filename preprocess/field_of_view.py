@@ -18,12 +18,16 @@ from .rim import Levels, RimFit, fit_rim, measure_levels
 
 HOPELESS = 0.25
 """Below this confidence the field of view is not to be used."""
+UNSURE = 0.7
+"""Below this confidence somebody should look."""
 
 _SMALL_COPY, _SMALLEST = 512, 24
 _TINY = "the picture is too small or too narrow"
-_THRESHOLDS = (0.06, 0.12, 0.25, 0.45)
+_THRESHOLDS = (0.06, 0.18, 0.45)
 _RADIUS_RANGE = (0.15, 0.95)
 _SNAP = 0.0075
+_CUT = 0.01
+_WHITE = 80
 _SHARP_WITHIN = 6
 
 
@@ -47,6 +51,18 @@ class FieldOfView:
     confidence: float
     reason: str
     box: tuple[float, float, float, float]
+
+    @property
+    def cuts(self) -> tuple[str, ...]:
+        """The sides of `box` that cut the circle by more than 1 % of its radius, of left, top, right and bottom."""
+        left, top, right, bottom = self.box
+        depths = {
+            "left": left - (self.x - self.radius),
+            "top": top - (self.y - self.radius),
+            "right": self.x + self.radius - right,
+            "bottom": self.y + self.radius - bottom,
+        }
+        return tuple(side for side, depth in depths.items() if depth > _CUT * self.radius)
 
     def to_square(self, size: int) -> np.ndarray:
         """The affine map, float64 (2, 3), from camera coordinates to those of the square picture of the circle."""
@@ -77,32 +93,43 @@ def find_field_of_view(image: np.ndarray) -> FieldOfView:
         Always a field of view; below `HOPELESS` its confidence says not to use it, and its reason why.
     """
     height, width = image.shape[:2]
-    small = _small_copy(image)
-    shape = (small.shape[1], small.shape[0])
+    shape = _small_shape(width, height)
     if min(shape) < _SMALLEST:
         nothing = RimFit(Circle(shape[0] / 2, shape[1] / 2, min(shape) / 2), (0.0, 0.0, *map(float, shape)), 0.0, _TINY)
         return _in_camera_pixels(nothing, shape, (width, height))
-    brightest = cv2.max(cv2.max(small[..., 0], small[..., 1]), small[..., 2])
-    signal = cv2.GaussianBlur(brightest.astype(np.float32), (0, 0), 0.8)
+    signal = cv2.GaussianBlur(_brightness(image, shape).astype(np.float32), (0, 0), 0.8)
     levels = measure_levels(signal)
     found = _circular_rim(signal, levels)
     if found.confidence < 0.5:
-        around = _around_the_lit(small, signal, levels)
-        found = around if around.confidence > found.confidence else found
+        small = _shrunk(image, shape)
+        others = _around_the_lit(small, signal, levels), _on_white(small)
+        found = max(found, *others, key=lambda fit: fit.confidence)
     return _in_camera_pixels(_snapped(found, shape), shape, (width, height))
 
 
-def _small_copy(image: np.ndarray) -> np.ndarray:
-    """The picture with its longer side at most 512 pixels."""
-    height, width = image.shape[:2]
+def _small_shape(width: int, height: int) -> tuple[int, int]:
+    """Width and height of the copy that is looked at: its longer side at most 512 pixels."""
     scale = min(1.0, _SMALL_COPY / max(height, width))
-    if scale == 1:
-        return image
-    shape = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if scale < 0.25:
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _shrunk(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    if image.shape[1] > 4 * shape[0]:
         # Averaging over a camera's 14 million pixels would take longer than everything else here together.
         image = cv2.resize(image, (2 * shape[0], 2 * shape[1]), interpolation=cv2.INTER_LINEAR)
     return cv2.resize(image, shape, interpolation=cv2.INTER_AREA)
+
+
+def _brightness(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The brightest channel of the small copy, uint8; of a moderate picture the channels are joined before it shrinks."""
+    if image.shape[1] > 4 * shape[0]:
+        image = _shrunk(image, shape)
+    red, green, blue = cv2.split(image)
+    brightest = cv2.max(cv2.max(red, green), blue)
+    if image.shape[1] < 2 * shape[0]:
+        # Within a factor of two bilinear sampling misses no pixel, and averaging by areas costs many times as much.
+        return cv2.resize(brightest, shape, interpolation=cv2.INTER_LINEAR)
+    return _shrunk(brightest, shape)
 
 
 def _circular_rim(signal: np.ndarray, levels: Levels) -> RimFit:
@@ -156,6 +183,22 @@ def _around_the_lit(small: np.ndarray, signal: np.ndarray, levels: Levels) -> Ri
         return RimFit(circle, box, 0.05, "no round rim, and it does not look like a fundus photograph")
     reason = "the eye fills the frame: no rim is visible" if fills else "the rim is not a clean circle"
     return RimFit(circle, box, 0.4, reason)
+
+
+def _on_white(small: np.ndarray) -> RimFit:
+    """The circle of an eye on a white surround: the colour that retina lacks, blue, sets it off from white."""
+    colorful = 255 - small.min(axis=2)
+    signal = cv2.GaussianBlur(colorful.astype(np.float32), (0, 0), 0.8)
+    levels = measure_levels(signal)
+    height, width = signal.shape
+    if levels.surround > _WHITE:
+        whole = Circle(width / 2, height / 2, width / 2), (0.0, 0.0, float(width), float(height))
+        return RimFit(*whole, 0.0, "the surround is not white")
+    found = _circular_rim(signal, levels)
+    lit = _largest_region(signal > levels.above(_THRESHOLDS[1]))
+    if not lit.any() or retina_likeness(small, lit) < 0.6:
+        return found._replace(confidence=0.0)
+    return found
 
 
 def retina_likeness(image: np.ndarray, lit: np.ndarray) -> float:

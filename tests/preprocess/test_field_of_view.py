@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fundus_synth.data.phantom.torture import TORTURES, torture_set
 from fundus_synth.preprocess.field_of_view import HOPELESS, FieldOfView, find_field_of_view, retina_likeness
 
 WIDTH, HEIGHT = 400, 300
@@ -175,3 +176,67 @@ def test_field_of_view_agrees_with_the_published_masks(real_data):
         found = find_field_of_view(read_image(path)).mask(*published.shape) > 0
         shares.append((found & published).sum() / (found | published).sum())
     assert min(shares) > 0.98
+
+
+_EASY = [t for t in TORTURES if t not in ("nearly_black", "dark_rim", "glow", "fills_frame")]
+
+
+@pytest.mark.parametrize("torture", TORTURES)
+def test_no_confident_failure_on_what_is_hard(torture):
+    """What is awkward but visible is found; what is not found says so."""
+    (picture,) = torture_set(1, seed=5, size=320, only=torture)
+    fov = find_field_of_view(picture.image)
+    right = picture.circle is not None and _error(fov, *picture.circle) <= 0.01 * picture.image.shape[1]
+    assert right or (fov.confidence < 0.7 and fov.reason)
+    assert right or torture not in _EASY
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 99), st.sampled_from([(1, -1), (-1, 1), (-1, -1)]))
+def test_a_flipped_frame_has_the_flipped_circle(frame, seed, flip):
+    image = frame(HEIGHT, WIDTH, 210, 140, 160, seed=seed)
+    fov, flipped = find_field_of_view(image), find_field_of_view(np.ascontiguousarray(image[:: flip[0], :: flip[1]]))
+    x = fov.x if flip[1] > 0 else WIDTH - fov.x
+    y = fov.y if flip[0] > 0 else HEIGHT - fov.y
+    assert _error(flipped, x, y, fov.radius) < 0.5
+
+
+def test_half_the_pixels_halve_the_circle(frame):
+    image = frame(600, 800, 410, 290, 260)
+    full, half = (
+        find_field_of_view(image),
+        find_field_of_view(cv2.resize(image, (400, 300), interpolation=cv2.INTER_AREA)),
+    )
+    assert _error(half, full.x / 2, full.y / 2, full.radius / 2) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "radius", "black_rows", "cuts"),
+    [
+        (200, 150, 140, 0, ()),
+        (200, 150, 149, 0, ()),
+        (200, 150, 170, 0, ("top", "bottom")),
+        (80, 150, 130, 0, ("left",)),
+        (330, 150, 130, 0, ("right",)),
+        (200, 150, 140, 60, ("top",)),
+        (200, 150, 230, 0, ("left", "top", "right", "bottom")),
+    ],
+)
+def test_cuts_name_the_sides_that_cut_the_circle(frame, x, y, radius, black_rows, cuts):
+    image = frame(HEIGHT, WIDTH, x, y, radius)
+    image[:black_rows] = 0
+    assert find_field_of_view(image).cuts == cuts
+
+
+def test_a_cut_counts_from_one_percent_of_the_radius():
+    box = (0, 0, 400, 300)
+    assert FieldOfView(99.5, 150, 100, 1.0, "", box).cuts == ()
+    assert FieldOfView(98.5, 150, 100, 1.0, "", box).cuts == ("left",)
+
+
+def test_an_eye_on_white_is_found(frame):
+    image = frame(HEIGHT, WIDTH, 190, 155, 120)
+    y, x = np.mgrid[:HEIGHT, :WIDTH] + 0.5
+    image[np.hypot(x - 190, y - 155) > 120] = 240
+    fov = find_field_of_view(image)
+    assert _error(fov, 190, 155, 120) < 0.01 * WIDTH and fov.confidence > 0.7
