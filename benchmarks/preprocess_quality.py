@@ -165,7 +165,9 @@ def print_planted(title: str, untouched: list) -> None:
     held = [item for item in untouched if not fitting_half(item[0])]
     patients = np.array([patient for patient, _ in held])
     clean = np.array([measure_quality(image).score for _, image in held])
-    print(f"planted on {title}, held-out patients: AUC of untouched against spoilt (95 % interval); pairs in order; reasons")
+    print(
+        f"planted on {title}, held-out patients: AUC of untouched against spoilt (95 % interval); pairs in order; reasons"
+    )
     for kind in _KINDS:
         found = [measure_quality(planted(image, kind, rng)) for _, image in held]
         spoilt = np.array([f.score for f in found])

@@ -50,8 +50,17 @@ SIGNS = {
     "sharpness": 1, "detail": 1, "structure": 1, "contrast": 1, "haze": -1, "dark": -1, "light": 1, "bright": -1,
 }  # fmt: skip
 # name: (mean of gradable pictures, standard deviation of all, weight); from benchmarks/preprocess_quality.py --fit
-MODEL: dict[str, tuple[float, float, float]] = {}
-BIAS = 0.0
+MODEL: dict[str, tuple[float, float, float]] = {
+    "sharpness": (-0.1899, 0.4705, 0.9667),
+    "detail": (0.7480, 0.3281, 1.8334),
+    "structure": (0.7312, 0.2831, 0.8020),
+    "contrast": (-2.8041, 1.2845, 0.4359),
+    "haze": (-1.1148, 0.5640, -0.1037),
+    "dark": (0.0283, 0.3707, -2.6830),
+    "light": (4.9804, 0.7869, 0.9694),
+    "bright": (0.0072, 0.3356, -2.8893),
+}
+BIAS = 1.8380
 _UNSEEN = "much of the field is not visible"
 
 
