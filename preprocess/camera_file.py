@@ -15,8 +15,8 @@ from ..data.schema import is_missing
 from ..runtime.errors import UserError
 from ..runtime.files import sha256_bytes
 from .field_of_view import HOPELESS, FieldOfView, find_field_of_view
-from .quality import measure_quality
-from .standardize import Standardized, map_landmarks, resample, resample_mask, standardize
+from .quality import SIDE, measure_quality
+from .standardize import Standardized, field_mask, map_landmarks, resample, resample_mask, standardize
 
 OUTPUT_FORMATS = ("png", "jpg", "webp")
 
@@ -116,10 +116,11 @@ def _standardize_file(task: Task, recipe: Recipe) -> dict:
 
 
 def _as_recorded(pixels: np.ndarray, result: Standardized, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """The image before its illumination is corrected, and its mask: what quality is measured on."""
-    if recipe.illumination == "none":
+    """The image before its illumination is corrected, and its mask: what quality is measured on, at no less than 224 px."""
+    if recipe.illumination == "none" and recipe.size >= SIDE:
         return result.image, result.mask
-    return resample(pixels, result.fov, recipe.size), result.mask
+    size = max(recipe.size, SIDE)
+    return resample(pixels, result.fov, size), field_mask(result.fov, pixels.shape[:2], size)
 
 
 _LOW_QUALITY = re.compile(r"quality (\d\.\d+) is below")
