@@ -3,7 +3,7 @@
 A long run that is killed in the middle: `count` small camera files (200 phantoms, moved and recompressed, one in 500 cut
 short) are standardised in one go, and once more with a kill -9 half-way and a second start; the two datasets must be equal
 byte by byte. Printed are the seconds of both as a ratio and the memory of the largest process. Then `listed` empty files
-are listed, and one camera file of 50 megapixels goes through a worker.
+are listed, and one camera file of 50 megapixels goes through a worker as JPEG (decoded small), PNG and TIFF (decoded whole).
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from PIL import Image
 from fundus_synth.data.phantom.cohort import render_cohort
 
 PHANTOMS = 200
-HEIGHT, WIDTH = 170, 256
+HEIGHT = 170
+LARGE = (8700, 5800)
+FORMATS = ("jpg", "png", "tif")
 _RUN = "import sys; from fundus_synth.preprocess.pipeline import run; "
 _RUN += "run(sys.argv[1], sys.argv[2], size=128, workers=int(sys.argv[3]), quiet=True)"
 _LIST = "import sys, resource; from fundus_synth.data.readers import read_collection; "
@@ -37,7 +39,7 @@ def write_camera_files(folder: Path, count: int) -> None:
     """`count` JPEG files in two classes."""
     rng = np.random.default_rng(0)
     cohort = render_cohort(PHANTOMS // 2, HEIGHT, seed=0, standardized=False, classes=("normal", "anemic"))
-    frames = [fitted(image) for _, image, _ in cohort]
+    frames = [image for _, image, _ in cohort]
     for number in range(count):
         image = np.roll(frames[number % len(frames)], tuple(rng.integers(-3, 4, 2)), axis=(0, 1))
         path = folder / ("normal", "anemic")[number % 2] / f"{number:06d}.jpg"
@@ -45,11 +47,6 @@ def write_camera_files(folder: Path, count: int) -> None:
         Image.fromarray(image).save(path, quality=int(rng.integers(85, 96)))
         if number % 500 == 499:
             path.write_bytes(path.read_bytes()[:2000])
-
-
-def fitted(image: np.ndarray) -> np.ndarray:
-    """The frame at 256 x 170 pixels."""
-    return np.asarray(Image.fromarray(image).resize((WIDTH, HEIGHT), Image.Resampling.BOX))
 
 
 def digest(folder: Path) -> str:
@@ -106,13 +103,19 @@ def print_listing(folder: Path, count: int) -> None:
     print(f"{number} files listed in {time.monotonic() - began:.1f} s (with the start), {memory} MiB more memory")
 
 
-def write_large(folder: Path) -> None:
-    """One camera file of 50 megapixels."""
-    folder.mkdir()
-    cohort = render_cohort(1, 512, seed=3, standardized=False, classes=("normal",))
-    Image.fromarray(next(cohort)[1]).resize((8700, 5800), Image.Resampling.BICUBIC).save(
-        folder / "large.jpg", quality=95
-    )
+def print_large(folder: Path) -> None:
+    """Memory of a worker that has one camera file of 50 megapixels, by its format."""
+    frame = next(iter(render_cohort(1, 512, seed=3, standardized=False, classes=("normal",))))[1]
+    # The sides are cut off: stretched to the frame, the circle would be an oval.
+    side = (frame.shape[1] - round(frame.shape[0] * LARGE[0] / LARGE[1])) // 2
+    frame = frame[:, max(side, 0) : frame.shape[1] - max(side, 0)]
+    large = Image.fromarray(frame).resize(LARGE, Image.Resampling.BICUBIC)
+    for suffix in FORMATS:
+        place = folder / suffix
+        place.mkdir(parents=True)
+        large.save(place / f"large.{suffix}", **({"compress_level": 1} if suffix == "png" else {}))
+        memory = worker_memory(place, folder / f"out-{suffix}")
+        print(f"memory of a worker with one file of 50 megapixels, {suffix}: {memory} MiB", flush=True)
 
 
 def main() -> None:
@@ -137,8 +140,7 @@ def main() -> None:
         print(f"killed and continued / in one go: {broken / whole:.2f}  ({whole:.0f} s in one go)")
         print(f"memory of the largest process of the run: {largest} MiB")
         print_listing(folder / "listed", arguments.listed)
-        write_large(folder / "large")
-        print(f"memory of a worker with one file of 50 megapixels: {worker_memory(folder / 'large', folder / 'l')} MiB")
+        print_large(folder / "large")
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ def run(
     illumination: Annotated[Optional[str], typer.Option(help="none (default), graham, clahe, gray-world or percentile.")] = None,
     output_format: Annotated[str, typer.Option(help="png, jpg or webp.")] = "png",
     min_quality: Annotated[float, typer.Option(min=0, max=1, help="Reject images of lower gradability, 0..1.")] = 0.0,
+    all_kinds: Annotated[bool, typer.Option("--all-kinds", help="Take external eyes, text pages and the like, too.")] = False,
     table: Annotated[Optional[Path], typer.Option(help="The table, when it does not lie in SRC.")] = None,
     image_column: Annotated[Optional[str], typer.Option(help="Column with the file names (csv, sankara).")] = None,
     label_column: Annotated[Optional[str], typer.Option(help="Column with the labels (csv).")] = None,
@@ -87,7 +88,7 @@ def run(
                             anemia=anemia, quality_table=quality_table, part=part)  # fmt: skip
     result = run_pipeline(src, out, format=format, size=recipe.size, illumination=recipe.illumination,
                           output_format=output_format, min_quality=min_quality, workers=workers, ray=ray,
-                          time_limit=time_limit, quiet=quiet, reader_options=options)  # fmt: skip
+                          time_limit=time_limit, all_kinds=all_kinds, quiet=quiet, reader_options=options)  # fmt: skip
     show(json, result.summary(), *result.lines())
 
 

@@ -20,7 +20,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> tuple[Image.Image, str
         The picture in mode RGB, and why the profile was passed over ("" when it was not).
     """
     if not profile:
-        return image.convert("RGB"), ""
+        return image if image.mode == "RGB" else image.convert("RGB"), ""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if _SPACES.get(source.profile.xcolor_space.strip()) != image.mode:

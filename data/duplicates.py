@@ -202,7 +202,7 @@ def _search(images: list[Appearance], chosen: np.ndarray, workers: int, quiet: b
             progress.advance(len(batch))
             # A group is joined once; comparing every two of many copies would cost their square.
             batch = [item for item in batch if not groups.joined(item[0], item[1])]
-            for pair in filter(None, pool.map(lambda item: _compare(images, *item), batch)):
+            for pair in filter(None, pool.map(lambda item: compare(images, *item), batch)):
                 found.append(pair)
                 if pair.kind in COPIES:
                     groups.join(pair.a, pair.b)
@@ -241,8 +241,8 @@ def _turned(spectra: np.ndarray, pairs: list[tuple[int, int]]) -> Iterator[tuple
             yield int(i[n]), int(j[n]), float(agreed[n, best[n]]), int(best[n] % ANGLES), bool(best[n] >= ANGLES)
 
 
-def _compare(images: list[Appearance], a: int, b: int, step: int, mirrored: bool) -> Pair | None:
-    """The pair that images a and b are, or None; cheap looks first."""
+def compare(images: Sequence[Appearance], a: int, b: int, step: int = 0, mirrored: bool = False) -> Pair | None:
+    """The pair that images a and b are when b is a turned by about `step` of `ANGLES` steps, or None; cheap looks first."""
     start = turn(step, mirrored)
     if tone_after(images[a], images[b], start) < _ROUGH_TONE:
         return None

@@ -77,10 +77,21 @@ COLUMNS: dict[str, Column] = {
     "disc_confidence": _number("how sure the optic disc is", 0, 1),
     "fovea_confidence": _number("how sure the fovea is", 0, 1),
     "centred": _word("what the picture is centred on", "macula", "disc", "neither"),
-    "orientation": _word("how the picture is turned", "ok", "mirrored", "upside_down", "turned_clockwise",
-                         "turned_counterclockwise", "unknown"),
+    "orientation": _word(
+        "how the picture is turned",
+        "ok",
+        "mirrored",
+        "upside_down",
+        "turned_clockwise",
+        "turned_counterclockwise",
+        "unknown",
+    ),
     "orientation_confidence": _number("how sure the orientation is", 0, 1),
     "quality": _number("gradability", 0, 1),
+    "picture_kind": _word(
+        "what the picture shows", "fundus", "red_free", "fluorescein", "external_eye", "blank", "text", "photograph"
+    ),
+    "picture_kind_confidence": _number("how sure the kind is", 0, 1),
     "cup_to_disc": _number("vertical cup-to-disc ratio", 0, 1),
     "av_ratio": _number("calibre of arteries over that of veins", 0.2, 1.5),
     "tessellation": _number("how much of the choroid shows through", 0, 1),

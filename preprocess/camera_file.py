@@ -14,7 +14,9 @@ from ..data.image_file import Photograph, read_image, read_photograph, write_ima
 from ..data.schema import is_missing
 from ..runtime.errors import UserError
 from ..runtime.files import sha256_bytes
+from .dataset_masks import whole_field
 from .field_of_view import HOPELESS, FieldOfView, find_field_of_view
+from .picture_kind import picture_kind
 from .quality import SIDE, measure_quality
 from .standardize import Standardized, field_mask, map_landmarks, resample, resample_mask, standardize
 
@@ -42,6 +44,7 @@ class Recipe:
     Attributes:
         folder: the dataset folder in the making.
         min_quality: images whose quality is lower are rejected; 0 takes all.
+        all_kinds: take pictures, too, that surely show no retina.
     """
 
     folder: Path
@@ -49,6 +52,7 @@ class Recipe:
     illumination: str
     output_format: str = "png"
     min_quality: float = 0.0
+    all_kinds: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,10 @@ def process(task: Task, recipe: Recipe) -> Outcome:
 
 def _standardize_file(task: Task, recipe: Recipe) -> dict:
     photograph, fov = _read_large_enough(task.path, recipe.size)
+    # Before the circle is asked for, so that a page of text is called one.
+    shown = picture_kind(photograph.pixels, fov)
+    if shown.refused and not recipe.all_kinds:
+        raise UserError(f"no fundus photograph (probability {shown.retina:.3f}): {shown.reason}", path=task.path)
     if fov.confidence < HOPELESS:
         raise UserError(f"no usable field of view (confidence {fov.confidence:.2f}): {fov.reason}", path=task.path)
     result = standardize(photograph.pixels, recipe.size, recipe.illumination, fov)
@@ -91,7 +99,7 @@ def _standardize_file(task: Task, recipe: Recipe) -> dict:
     masks = {kind: _camera_mask(path, camera_fov, shape, recipe.size) for kind, path in task.masks.items()}
     if "fov" in masks:
         masks["fov"] = np.minimum(masks["fov"], result.mask)
-    elif not np.array_equal(result.mask, _whole_circle(recipe.size)):
+    elif not np.array_equal(result.mask, whole_field(recipe.size)):
         masks["fov"] = result.mask
     stem = Path(task.file_name).stem
     for kind, mask in masks.items():
@@ -109,6 +117,8 @@ def _standardize_file(task: Task, recipe: Recipe) -> dict:
         "fov_r": camera_fov.radius,
         "fov_confidence": round(fov.confidence, 4),
         "fov_reason": fov.reason,
+        "picture_kind": shown.kind,
+        "picture_kind_confidence": round(shown.confidence, 3),
         **map_landmarks(task.row, camera_fov, photograph.width),
         "quality": round(quality.score, 4),
         "sha256": sha256_bytes(content),
@@ -164,8 +174,3 @@ def _camera_mask(path: Path, fov: FieldOfView, shape: tuple[int, int], size: int
         found, expected = (f"{s[1]} x {s[0]}" for s in (mask.shape, shape))
         raise UserError(f"the mask is {found} pixels, its image {expected}", path=path)
     return resample_mask(mask, fov, size)
-
-
-def _whole_circle(size: int) -> np.ndarray:
-    half = size / 2
-    return FieldOfView(half, half, half, 1.0, "", (0.0, 0.0, float(size), float(size))).mask(size, size)

@@ -8,6 +8,7 @@ import numpy as np
 
 _HYPOTHESES = 200
 _SCORED_POINTS = 160
+_KEPT = 30
 _ANGLES = 180
 
 
@@ -17,6 +18,15 @@ class Circle(NamedTuple):
     x: float
     y: float
     radius: float
+
+
+class Ellipse(NamedTuple):
+    """An ellipse with level and upright axes: its centre and its half axes, in the unit of its points."""
+
+    x: float
+    y: float
+    rx: float
+    ry: float
 
 
 def consensus_circle(
@@ -44,6 +54,9 @@ def consensus_circle(
     if len(circles) == 0:
         return None
     scored = points[random.permutation(len(points))[:_SCORED_POINTS]]
+    # A quarter of the points tells the hopeless ones.
+    arc = _supported_arc(circles, scored[: _SCORED_POINTS // 4], tolerance)
+    circles = circles[np.argsort(-arc, kind="stable")[:_KEPT]]
     return Circle(*circles[np.argmax(_supported_arc(circles, scored, tolerance))].tolist())
 
 
@@ -73,6 +86,39 @@ def refine_circle(
         if np.abs(step).max() < 1e-3:
             break
     return Circle(float(x), float(y), float(radius))
+
+
+def upright_ellipse(points: np.ndarray) -> Ellipse | None:
+    """Algebraic least squares of an ellipse with level and upright axes; what lies far off is left out, step by step.
+
+    Args:
+        points: float (n, 2).
+
+    Returns:
+        None when too few points are left within 1.5 % of an ellipse, or none fits.
+    """
+    used = points
+    for _ in range(6):
+        if len(used) < max(8, 0.5 * len(points)):
+            return None
+        ellipse = _conic(used)
+        if ellipse is None:
+            return None
+        distance = np.hypot((points[:, 0] - ellipse.x) / ellipse.rx, (points[:, 1] - ellipse.y) / ellipse.ry)
+        used = points[np.abs(distance - 1) < max(0.015, 3 * float(np.median(np.abs(distance - 1))))]
+    return ellipse if (np.abs(distance - 1) < 0.015).mean() > 0.5 else None
+
+
+def _conic(points: np.ndarray) -> Ellipse | None:
+    """a x^2 + b y^2 + c x + d y = 1 through the points, which is linear; None when that is no ellipse."""
+    center, scale = points.mean(0), max(float(points.std()), 1e-9)
+    x, y = ((points - center) / scale).T
+    a, b, c, d = np.linalg.lstsq(np.stack([x * x, y * y, x, y], 1), np.ones(len(x)), rcond=None)[0]
+    if a <= 1e-6 or b <= 1e-6:
+        return None
+    squared = 1 + c * c / (4 * a) + d * d / (4 * b)
+    middle = center - scale * np.array([c / (2 * a), d / (2 * b)])
+    return Ellipse(*middle.tolist(), float(scale * np.sqrt(squared / a)), float(scale * np.sqrt(squared / b)))
 
 
 def _through_three(triples: np.ndarray) -> np.ndarray:

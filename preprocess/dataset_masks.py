@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from ..data.dataset import FundusDataset
@@ -29,7 +31,10 @@ def read_masks(dataset: FundusDataset, index: int, side: int | None = None) -> d
     return masks
 
 
+@lru_cache(4)
 def whole_field(side: int) -> np.ndarray:
-    """The field of view of a standardised image without a mask `fov`: the inscribed circle, uint8 (side, side)."""
+    """The field of view of a standardised image without a mask `fov`: the inscribed circle, uint8 (side, side), read-only."""
     half = side / 2
-    return FieldOfView(half, half, half, 1.0, "", (0.0, 0.0, float(side), float(side))).mask(side, side)
+    mask = FieldOfView(half, half, half, 1.0, "", (0.0, 0.0, float(side), float(side))).mask(side, side)
+    mask.flags.writeable = False
+    return mask

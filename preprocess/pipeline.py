@@ -24,7 +24,7 @@ from ..data.readers import Collection, ReaderOptions, read_collection
 from ..data.readers.base import ARCHIVES
 from ..data.schema import read_table
 from ..data.splits import NO_PATIENTS
-from ..data.storage import RemoteFolder, is_url, listing
+from ..data.storage import RemoteFolder, is_memory, is_url, listing, without_password
 from ..runtime.errors import UserError, counts
 from ..runtime.files import read_json, refuse_existing, sha256_bytes, write_text
 from ..runtime.progress import Progress
@@ -66,6 +66,12 @@ class PreprocessResult:
         return int((self.dataset.table["fov_confidence"] < UNSURE).sum())
 
     @property
+    def other_kinds(self) -> dict[str, int]:
+        """{kind: images} of what is taken for something else than a colour fundus photograph, and kept."""
+        kinds = self.dataset.column("picture_kind")
+        return {str(k): int(n) for k, n in kinds[~kinds.isin(("", "fundus"))].value_counts().items()}
+
+    @property
     def notes(self) -> list[str]:
         """What its reader says that a user of this collection must know."""
         return list(self.dataset.info.get("notes", []))
@@ -79,6 +85,7 @@ class PreprocessResult:
             "images": len(self.dataset),
             "classes": self.dataset.class_counts(),
             "unsure_fields_of_view": self.unsure,
+            "other_kinds": self.other_kinds,
             "rejected": len(self.rejected),
             "pages": [str(page) for page in self.pages],
             "ignored": len(self.ignored),
@@ -95,6 +102,10 @@ class PreprocessResult:
             lines.append(NO_PATIENTS)
         if self.unsure:
             lines.append(f"{self.unsure} with an uncertain field of view (fov_confidence < {UNSURE}, see fov_reason)")
+        if self.other_kinds:
+            lines.append(
+                f"kept, but perhaps no colour fundus photographs: {counts(self.other_kinds)} (column picture_kind)"
+            )
         if self.rejected:
             lines.append(f"{len(self.rejected)} files rejected, reasons in {path}/rejected.csv")
         lines += [f"look at: {page}" for page in self.pages]
@@ -108,22 +119,24 @@ class PreprocessResult:
 def run(
     src: Path | str, out: Path | str, *, format: str = "auto", size: int = 512, illumination: str = "none",
     output_format: str = "png", min_quality: float = 0.0, workers: int | None = None, ray: str | None = None,
-    time_limit: float = 60.0, quiet: bool = False, reader_options: ReaderOptions | None = None,
+    time_limit: float = 60.0, all_kinds: bool = False, quiet: bool = False, reader_options: ReaderOptions | None = None,
 ) -> PreprocessResult:  # fmt: skip
     """Standardise every camera file of the collection in `src` and write the dataset folder `out`.
 
     Args:
         src: folder as downloaded, the same in a .zip (unpacked into `OUT.unpacked` meanwhile), or a table of images; or
-            the URL of a folder ("s3://...", see `data.storage`).
+            the URL of a folder ("s3://...", "http://...", see `data.storage`).
         out: folder to make, or its URL; then the journal of a run lies in the user's cache folder.
         format: name of a reader, or "auto".
         size: side of the images made, pixels.
         illumination: one of `illumination.ILLUMINATIONS`.
         output_format: "png", "jpg" or "webp"; the last two are lossy, and so is the black around their field.
         min_quality: images whose `quality` is lower are rejected, 0..1; OUT-quality.html then shows both sides of the border.
-        workers: processes; None = one a core; 1 = this process, where a crashing decoder or a hanging file ends the run.
+        workers: processes; None = one a core; 0 = this process, where a crashing decoder or a hanging file ends the run.
         ray: address of a Ray cluster that does the work instead; its machines must see `src` and `out`.
         time_limit: seconds for one file, after which it is rejected.
+        all_kinds: take pictures, too, that surely show no retina (external eyes, pages of text, ...); the column
+            `picture_kind` names them.
 
     Raises:
         UserError: `out` is there already or lies inside `src`, the collection cannot be read, or no file is usable.
@@ -131,7 +144,10 @@ def run(
     """
     check_illumination(illumination)
     check_output_format(output_format)
+    _refuse_memory(src, out, workers, ray)
     place, target = str(out), RemoteFolder(str(out)) if is_url(out) else None
+    if target is not None:
+        target.refuse_web()
     out = Path(out) if target is None else _staging(place)
     _refuse_out(src, out)
     spread = Spread(workers, ray, time_limit)
@@ -139,15 +155,15 @@ def run(
         collection = read_collection(source.folder, format, reader_options)
         _refuse_headers_unseen(collection, places)
         collection.ignored += source.left_out
-        info = {"read_from": _name(src), **_info(collection, size, illumination, output_format, min_quality)}
-        recipe = Recipe(out, size, illumination, output_format, min_quality)
+        info = {"read_from": _name(src), **_info(collection, size, illumination, output_format, min_quality, all_kinds)}
+        recipe = Recipe(out, size, illumination, output_format, min_quality, all_kinds)
         if target is not None:
             places = replace(places, target=place)
         rejected = _write_dataset(collection, recipe, info, places, target, spread, quiet)
         dataset = FundusDataset.open(out) if target is None else _tables_only(out)
         local = places == Places()
         pages = write_review(dataset, rejected, files_of(collection.rows), min_quality) if local else []
-    return PreprocessResult(dataset, rejected, collection.ignored, place, pages)
+    return PreprocessResult(dataset, rejected, collection.ignored, without_password(place), pages)
 
 
 def _staging(url: str) -> Path:
@@ -157,6 +173,13 @@ def _staging(url: str) -> Path:
 
 def _name(place: Path | str) -> str:
     return RemoteFolder(place).name if is_url(place) else Path(place).resolve().name
+
+
+def _refuse_memory(src: Path | str, out: Path | str, workers: int | None, ray: str | None) -> None:
+    for place in (src, out):
+        if is_memory(place) and (workers != 0 or ray is not None):
+            raise UserError("is the memory of one process, which its workers do not see", path=place,
+                            hint="Use another storage, or in Python workers=0.")  # fmt: skip
 
 
 def _refuse_out(src: Path | str, out: Path) -> None:
@@ -173,7 +196,11 @@ def _opened(src: Path | str, out: Path, quiet: bool) -> Iterator[tuple[Source, P
             yield source, Places()
         return
     if src.lower().endswith(ARCHIVES):
-        raise UserError("is an archive; at a URL a folder is expected", path=src, hint="Download or unpack it first.")
+        raise UserError(
+            "is an archive; at a URL a folder is expected",
+            path=without_password(src),
+            hint="Download or unpack it first.",
+        )
     with listing(RemoteFolder(src)) as folder:
         yield Source(folder), Places(folder, src)
 
@@ -202,7 +229,7 @@ def _write_dataset(
     with DatasetWriter(recipe.folder, info, resume=True, remote=target) as writer:
         if target is not None and not (writer.done or writer.rejected) and target.sizes():
             raise UserError(
-                "already exists and is not empty", path=target.url, hint="Name another, or remove this one."
+                "already exists and is not empty", path=target.shown, hint="Name another, or remove this one."
             )
         _sweep(writer.folder)
         function = partial(process, recipe=replace(recipe, folder=writer.folder))
@@ -239,7 +266,9 @@ def _standardize_all(
             progress.advance(1, rejected=len(writer.rejected))
 
 
-def _info(collection: Collection, size: int, illumination: str, output_format: str, min_quality: float) -> dict:
+def _info(
+    collection: Collection, size: int, illumination: str, output_format: str, min_quality: float, all_kinds: bool
+) -> dict:
     """dataset.json. The digest tells a continued run that it still reads the same files and rows."""
     seen = [[*sorted((k, str(v)) for k, v in columns_of(row).items()), row["path"].stat().st_size]
             for row in collection.rows]  # fmt: skip
@@ -252,6 +281,7 @@ def _info(collection: Collection, size: int, illumination: str, output_format: s
         "illumination": illumination,
         "output_format": output_format,
         **({"min_quality": min_quality} if min_quality else {}),
+        **({"all_kinds": True} if all_kinds else {}),
         "camera_files": len(collection.rows),
         "camera_files_sha256": sha256_bytes(json.dumps(seen).encode()),
         "made_by": f"fundus-synth {__version__} preprocess run",

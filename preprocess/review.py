@@ -37,9 +37,13 @@ def write_review(
     low = [(name, score) for name, reason in rejected if (score := rejected_quality(reason)) is not None]
     failed = [(name, reason) for name, reason in rejected if rejected_quality(reason) is None]
     unsure = dataset.table[dataset.table["fov_confidence"] < UNSURE]
-    if failed or len(unsure):
+    others = dataset.table[~dataset.column("picture_kind").isin(("", "fundus"))]
+    if failed or len(unsure) or len(others):
         reasons = zip(unsure["camera_file"], dataset.column("fov_reason")[unsure.index], strict=True)
-        pages.append(_failures_page(dataset, failed, list(reasons), files))
+        kinds = zip(
+            others["camera_file"], dataset.column("picture_kind")[others.index].str.replace("_", " "), strict=True
+        )
+        pages.append(_failures_page(dataset, failed, list(reasons), list(kinds), files))
     if min_quality > 0:
         best = sorted(low, key=lambda item: -item[1])[:30]
         shown = [(_standardized(files[name]), Path(name).name, score) for name, score in best]
@@ -52,12 +56,15 @@ def _beside(dataset: FundusDataset, what: str) -> Path:
 
 
 def _failures_page(
-    dataset: FundusDataset, failed: list[tuple[str, str]], unsure: list[tuple[str, str]], files: Mapping[str, Path]
-) -> Path:
-    lead = f"{len(failed)} camera files were rejected; {len(unsure)} images have an uncertain field of view."
+    dataset: FundusDataset, failed: list[tuple[str, str]], unsure: list[tuple[str, str]], kinds: list[tuple[str, str]],
+    files: Mapping[str, Path],
+) -> Path:  # fmt: skip
+    lead = (f"{len(failed)} camera files were rejected; {len(unsure)} images have an uncertain field of view; {len(kinds)} are "
+            "perhaps no colour fundus photographs.")  # fmt: skip
     report = Report(f"Rejected and uncertain: {dataset.name}", lead)
     _grid(report.section("Rejected"), failed, files)
     _grid(report.section("Uncertain field of view"), unsure, files)
+    _grid(report.section("Perhaps no colour fundus photographs"), kinds, files)
     return report.write(_beside(dataset, "rejected"))
 
 

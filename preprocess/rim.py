@@ -12,6 +12,11 @@ from .circle_fit import Circle, refine_circle
 _ANGLES = 180
 _TOLERANCE = 0.012
 _FULL_TRUST_ARC = 60.0
+_SECTOR = 5
+_WIDEST_RIM, _WIDEST_RIM_PIXELS = 0.035, 2.3
+_NO_EDGE = "no round edge between a dark surround and the eye was found"
+RADIUS_RANGE = (0.1, 0.95)
+"""Radius of a field of view in shares of the frame's longer side, smallest and largest."""
 
 
 class Levels(NamedTuple):
@@ -21,13 +26,37 @@ class Levels(NamedTuple):
     noise: float
     bright: float
 
+    @property
+    def least_step(self) -> float:
+        """The smallest step from the surround into the eye that counts as an edge."""
+        return max(3 * self.noise, 1.5, 0.02 * (self.bright - self.surround))
+
     def above(self, share: float) -> float:
         """The level `share` of the way from the surround to the bright parts, and clear of the noise."""
         return self.surround + max(share * (self.bright - self.surround), 4 * self.noise + 1.5)
 
 
+class Rays(NamedTuple):
+    """Values along rays that cross a circle, one row an angle, from inside to outside.
+
+    Attributes:
+        values: float32 (n, steps). offsets: float32 (steps,), distance from the circle in pixels.
+        directions: float (n, 2), x and y of the unit vectors outwards.
+        seen: bool (n,), whether the ray crosses the circle inside the recorded box.
+    """
+
+    values: np.ndarray
+    offsets: np.ndarray
+    directions: np.ndarray
+    seen: np.ndarray
+
+    def points(self, circle: Circle, position: np.ndarray) -> np.ndarray:
+        """Where the rays are at `position` (n,) pixels from the circle; x and y, (n, 2)."""
+        return np.array(circle[:2]) + self.directions * (circle.radius + position)[:, None]
+
+
 class RimProfiles(NamedTuple):
-    """Brightness along rays across a circle, one row an angle.
+    """What the rays across a circle say about its rim, one entry an angle.
 
     Attributes:
         points: float (n, 2), where the ray steps from the surround into the eye, sub-pixel; x and y.
@@ -66,76 +95,123 @@ def measure_levels(signal: np.ndarray) -> Levels:
     return Levels(surround, noise, bright)
 
 
+def whole_frame(signal: np.ndarray) -> tuple[float, float, float, float]:
+    """The box of a picture of which everything was recorded."""
+    height, width = signal.shape[:2]
+    return 0.0, 0.0, float(width), float(height)
+
+
+def no_rim(signal: np.ndarray, reason: str) -> RimFit:
+    """The frame's inscribed circle, without any confidence."""
+    height, width = signal.shape[:2]
+    return RimFit(Circle(width / 2, height / 2, min(width, height) / 2), whole_frame(signal), 0.0, reason)
+
+
 def fit_rim(signal: np.ndarray, circle: Circle, levels: Levels) -> RimFit:
     """Refine `circle` on the sub-pixel edges of the rim and judge it.
 
     Args:
         signal: float (height, width), brightness. circle: in its pixels.
     """
-    height, width = signal.shape
-    box = (0.0, 0.0, float(width), float(height))
-    for reach in (0.08, 0.05, 0.025):
+    box = whole_frame(signal)
+    for reach in (0.08, 0.03):
         rim = rim_profiles(signal, circle, levels, reach, box)
         if rim.edge.sum() < 3:
-            return RimFit(circle, box, 0.0, "no round edge between a dark surround and the eye was found")
-        circle = refine_circle(
-            circle, rim.points, rim.edge.astype(float), (width / 2, height / 2), 0.05 * max(height, width)
-        )
+            return no_rim(signal, _NO_EDGE)
+        circle = refine_on(signal, circle, rim.points, rim.edge)
+        if not plausible(circle, signal):
+            return no_rim(signal, _NO_EDGE)
     box = recorded_box(signal, circle, levels)
     return RimFit(circle, box, *_judge(signal, circle, levels, box))
+
+
+def plausible(circle: Circle, signal: np.ndarray) -> bool:
+    """Whether the circle is as large as an eye in a frame is, and meets the frame."""
+    height, width = signal.shape[:2]
+    smallest, largest = (share * max(height, width) for share in RADIUS_RANGE)
+    reaches = abs(circle.x - width / 2) < width and abs(circle.y - height / 2) < height
+    return bool(smallest < circle.radius < largest and reaches)
+
+
+def refine_on(signal: np.ndarray, circle: Circle, points: np.ndarray, edge: np.ndarray) -> Circle:
+    """The circle through the points (n, 2) that are an edge; a short arc leaves the centre near the picture's."""
+    height, width = signal.shape
+    return refine_circle(circle, points, edge.astype(float), (width / 2, height / 2), 0.05 * max(height, width))
+
+
+def cast_rays(signal: np.ndarray, circle: Circle, half: float, box: tuple[float, float, float, float]) -> Rays:
+    """Sample `signal` every half pixel along rays, from `half` pixels inside the circle to `half` pixels outside it."""
+    angles = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
+    directions = np.stack([np.cos(angles), np.sin(angles)], 1)
+    offsets = np.linspace(-half, half, 2 * int(np.ceil(2 * half)) + 1, dtype=np.float32)
+    radii = (circle.radius + offsets).astype(np.float32)
+    # Pixel i of the picture is centred on i + 0.5.
+    x, y = (
+        np.float32(center - 0.5) + direction[:, None] * radii
+        for center, direction in zip(circle[:2], directions.T.astype(np.float32), strict=True)
+    )
+    values = cv2.remap(signal, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    left, top, right, bottom = box
+    rim_x, rim_y = (np.array(circle[:2]) + directions * circle.radius).T
+    seen = (rim_x > left + 2) & (rim_x < right - 2) & (rim_y > top + 2) & (rim_y < bottom - 2)
+    return Rays(values, offsets, directions, seen)
 
 
 def rim_profiles(
     signal: np.ndarray, circle: Circle, levels: Levels, reach: float, box: tuple[float, float, float, float]
 ) -> RimProfiles:
     """Look along rays across `circle`, from `reach` radii inside it to `reach` radii outside it."""
-    angles = np.arange(_ANGLES) * (2 * np.pi / _ANGLES)
-    half = max(4.0, reach * circle.radius)
-    offsets = np.linspace(-half, half, 2 * int(np.ceil(2 * half)) + 1, dtype=np.float32)
-    x = circle.x + np.cos(angles)[:, None] * (circle.radius + offsets)
-    y = circle.y + np.sin(angles)[:, None] * (circle.radius + offsets)
-    # Pixel i of the picture is centred on i + 0.5.
-    values = cv2.remap(
-        signal,
-        x.astype(np.float32) - 0.5,
-        y.astype(np.float32) - 0.5,
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    third = len(offsets) // 3
-    inside = np.median(values[:, :third], axis=1)
-    outside = np.median(values[:, -third:], axis=1)
-    least = max(3 * levels.noise, 1.5, 0.02 * (levels.bright - levels.surround))
-    edge = (inside - outside > least) & (
-        outside - levels.surround < np.maximum(0.4 * (inside - levels.surround), least)
-    )
-    dark = inside - levels.surround <= least
-    position = _outermost_crossing(values, (inside + outside) / 2, offsets)
+    rays = cast_rays(signal, circle, max(4.0, reach * circle.radius), box)
+    third = len(rays.offsets) // 3
+    inside = np.median(rays.values[:, :third], axis=1)
+    outside = np.median(rays.values[:, -third:], axis=1)
+    least = levels.least_step
+    light = outside - levels.surround
+    # What is darker than the surround is not outside an eye: it is its own dark margin, in a lighter border.
+    plain = (light < np.maximum(0.4 * (inside - levels.surround), least)) & (light > -least)
+    position = _outermost_crossing(rays.values, (inside + outside) / 2, rays.offsets)
     found = np.isfinite(position)
-    radius = circle.radius + np.where(found, position, 0)
-    points = np.stack([circle.x + np.cos(angles) * radius, circle.y + np.sin(angles) * radius], 1)
-    left, top, right, bottom = box
-    middle = len(offsets) // 2
-    seen = (
-        (x[:, middle] > left + 2) & (x[:, middle] < right - 2) & (y[:, middle] > top + 2) & (y[:, middle] < bottom - 2)
-    )
-    return RimProfiles(points, edge & seen & found, dark & seen, seen)
+    points = rays.points(circle, np.where(found, position, 0))
+    edge = (inside - outside > least) & plain & rays.seen & found
+    return RimProfiles(points, edge, (inside - levels.surround <= least) & rays.seen, rays.seen)
+
+
+def rim_width(signal: np.ndarray, circle: Circle, levels: Levels, box: tuple[float, float, float, float]) -> float:
+    """Over how many pixels the brightness falls from 3/4 to 1/4 at the rim: the median of its sectors; NaN without any.
+
+    A rim ends within a pixel or two; where light only fails towards the rim, a threshold draws a circle as round.
+    """
+    rays = cast_rays(signal, circle, 0.08 * circle.radius, box)
+    usable = rays.seen.reshape(-1, _SECTOR).astype(float)
+    sectors = rays.values.reshape(-1, _SECTOR, len(rays.offsets))
+    share = usable / np.maximum(usable.sum(1, keepdims=True), 1)
+    profile = (sectors * share[..., None]).sum(1)[usable.sum(1) >= 2]
+    fifth = max(len(rays.offsets) // 5, 1)
+    inside, outside = profile[:, :fifth].mean(1), profile[:, -fifth:].mean(1)
+    stepping = inside - outside > max(levels.least_step, 2.0)
+    if not stepping.any():
+        return np.nan
+    profile, inside, outside = profile[stepping], inside[stepping], outside[stepping]
+    last = [
+        profile.shape[1] - np.argmax((profile >= (outside + part * (inside - outside))[:, None])[:, ::-1], axis=1)
+        for part in (0.25, 0.75)
+    ]
+    return float(np.median(last[0] - last[1])) * float(rays.offsets[1] - rays.offsets[0])
 
 
 def recorded_box(signal: np.ndarray, circle: Circle, levels: Levels) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of what the camera recorded: straight black cuts through the circle move its sides."""
     height, width = signal.shape
-    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
-    core = np.square(x - circle.x)[None, :] + np.square(y - circle.y)[:, None] < (0.985 * circle.radius) ** 2
-    core = core.astype(np.uint8)
-    lit_core = cv2.bitwise_and((signal > levels.above(0.08)).astype(np.uint8), core)
-    light = signal * core
+    core = _disc(signal.shape, circle, 0.985)
+    lit_core = cv2.bitwise_and(cv2.compare(signal, levels.above(0.08), cv2.CMP_GT), core)
+    light = cv2.multiply(signal, core, dtype=cv2.CV_32F)
     sides = []
     for axis, length in ((0, width), (1, height)):
-        chord = core.sum(axis, dtype=np.int32)
+        chord, lit, mean = (
+            cv2.reduce(part, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32F).ravel() for part in (core, lit_core, light)
+        )
         lines = np.flatnonzero(chord)
-        lit = lit_core.sum(axis, dtype=np.int32)[lines] / chord[lines]
-        mean = light.sum(axis)[lines] / chord[lines] - levels.surround
+        lit, mean = lit[lines] / chord[lines], mean[lines] / chord[lines] - levels.surround
         first, last = (0, length - 1) if lines.size == 0 else (lines[0], lines[-1])
         near = _black_lines(lit, mean, circle.radius)
         far = _black_lines(lit[::-1], mean[::-1], circle.radius)
@@ -172,26 +248,36 @@ def _judge(
     agreement = good.sum() / max(good.sum() + contrary + 0.35 * rim.dark.sum(), 1)
     clean = _surround_cleanness(signal, circle, levels)
     enough = min(good_arc / _FULL_TRUST_ARC, 1.0)
-    confidence = float(agreement * clean * enough)
+    width = rim_width(signal, circle, levels, box)
+    widest = max(_WIDEST_RIM_PIXELS, _WIDEST_RIM * circle.radius)
+    sharp = (widest / width) ** 2 if width > widest else 1.0
+    confidence = float(agreement * clean * enough * sharp)
     if confidence >= 0.7:
         return confidence, ""
-    short, crowded = "only a short arc of the rim is visible", "not only the circle is brighter than the surround"
-    weakest = min((enough, short), (clean, crowded))
-    if agreement < weakest[0]:
-        dark = rim.dark.sum() > contrary
-        return confidence, "much of the rim is too dark to see" if dark else "the rim is not a clean circle"
+    unlike = "much of the rim is too dark to see" if rim.dark.sum() > contrary else "the rim is not a clean circle"
+    weakest = min(
+        (agreement, unlike),
+        (enough, "only a short arc of the rim is visible"),
+        (clean, "not only the circle is brighter than the surround"),
+        (sharp, "the light fails towards the rim, so that its place is uncertain"),
+    )
     return confidence, weakest[1]
 
 
 def _surround_cleanness(signal: np.ndarray, circle: Circle, levels: Levels) -> float:
     """1 when all outside the circle is as dark as the surround, 0 when 30 % of it is not (a notch or date is < 5 %)."""
-    height, width = signal.shape
-    x, y = np.arange(width) + 0.5, np.arange(height) + 0.5
-    outside = np.square(x - circle.x)[None, :] + np.square(y - circle.y)[:, None] > (1.03 * circle.radius) ** 2
-    if outside.sum() < 0.002 * signal.size:
+    outside = 1 - _disc(signal.shape, circle, 1.03)
+    count = cv2.countNonZero(outside)
+    if count < 0.002 * signal.size:
         return 1.0
-    lit = float((signal[outside] > levels.above(0.15)).mean())
-    return float(np.clip(1.2 - 4 * lit, 0, 1))
+    lit = cv2.bitwise_and(cv2.compare(signal, levels.above(0.15), cv2.CMP_GT), outside)
+    return float(np.clip(1.2 - 4 * cv2.countNonZero(lit) / count, 0, 1))
+
+
+def _disc(shape: tuple[int, ...], circle: Circle, share: float) -> np.ndarray:
+    """uint8 (height, width): 1 within `share` of the circle's radius, 0 outside."""
+    center = round(16 * (circle.x - 0.5)), round(16 * (circle.y - 0.5))
+    return cv2.circle(np.zeros(shape[:2], np.uint8), center, round(16 * share * circle.radius), 1, cv2.FILLED, shift=4)
 
 
 def _outermost_crossing(values: np.ndarray, level: np.ndarray, offsets: np.ndarray) -> np.ndarray:

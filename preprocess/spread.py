@@ -10,12 +10,12 @@ from ..runtime.workers import Limits, map_in_order
 from .camera_file import Outcome, Task
 
 WORKER_MEMORY = 4 << 30
-"""Bytes of data that a worker may hold; what needs more is rejected."""
+"""Bytes of data that a worker may hold, here and on Ray; a file that needs more is rejected."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Who does the work: processes of this machine, or the Ray cluster at this address."""
+    """Who does the work: so many processes of this machine (0 = this one), or the Ray cluster at this address."""
 
     workers: int | None
     ray: str | None
@@ -23,9 +23,9 @@ class Spread:
 
     def outcomes(self, function: Callable[[Task], Outcome], tasks: list[Task]) -> Iterator[Outcome]:
         """The outcome of every task, in order."""
-        if self.ray is not None:
-            return map_on_ray(function, tasks, self.ray, lost=_lost, seconds=self.time_limit)
         limits = Limits(self.time_limit, WORKER_MEMORY)
+        if self.ray is not None:
+            return map_on_ray(function, tasks, self.ray, lost=_lost, limits=limits)
         return map_in_order(function, tasks, self.workers, lost=_lost, limits=limits)
 
 

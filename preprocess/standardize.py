@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from .dataset_masks import whole_field
 from .field_of_view import FieldOfView, find_field_of_view
 from .illumination import correct_illumination
 
@@ -45,7 +46,7 @@ def standardize(
     square, mask = correct_illumination(
         resample(image, fov, size), field_mask(fov, image.shape[:2], size), illumination
     )
-    return Standardized(cv2.bitwise_and(square, square, mask=mask), fov, mask)
+    return Standardized(cv2.copyTo(square, mask), fov, mask)
 
 
 def on_whole_pixels(fov: FieldOfView) -> FieldOfView:
@@ -105,7 +106,10 @@ def field_mask(fov: FieldOfView, shape: tuple[int, int], size: int) -> np.ndarra
     box = np.array([[max(left, 0), max(top, 0)], [min(right, shape[1]), min(bottom, shape[0])]])
     matrix = fov.to_square(size)
     (left, top), (right, bottom) = box @ matrix[:, :2].T + matrix[:, 2]
-    return replace(fov, x=size / 2, y=size / 2, radius=size / 2, box=(left, top, right, bottom)).mask(size, size)
+    mask, center = whole_field(size).copy(), np.arange(size) + 0.5
+    mask[:, (center <= left) | (center >= right)] = 0
+    mask[(center <= top) | (center >= bottom)] = 0
+    return mask
 
 
 def map_landmarks(row: Mapping[str, object], fov: FieldOfView, camera_width: int) -> dict[str, float]:

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -38,7 +39,8 @@ class Limits:
 
     Attributes:
         seconds: for one item; then its worker is stopped and the item is lost.
-        memory: bytes of a worker's own data (Linux); beyond it, the function meets a MemoryError.
+        memory: bytes of data that a worker may hold beside what it starts with (Linux); beyond it, the function meets a
+            MemoryError.
     """
 
     seconds: float | None = None
@@ -58,23 +60,21 @@ def map_in_order(
 
     Args:
         function: a picklable function of one item.
-        workers: processes (freshly started interpreters); None = one a core; 1 = this process, which knows no limits.
+        workers: processes (freshly started interpreters); None = one a core; 0 = this process, which knows no limits and
+            dies with the item that it dies over.
         lost: what stands for an item that its workers died over, given the reason, e.g. "crashed (SIGSEGV)"; None = a
-            JobError.
+            JobError, and then one worker is this process too.
         limits: what one item may cost.
 
     Raises:
         JobError: a worker died over one item twice, and `lost` is None; or workers cannot start.
     """
-    if workers == 1 or not items:
-        yield from map(function, items)
-        return
     # Starting an interpreter takes about as long as a handful of images.
-    workers = min(workers or available_cores(), len(items) // _WORTH_A_WORKER)
-    if workers <= 1 and lost is None:
+    most = min(workers or available_cores(), len(items) // _WORTH_A_WORKER)
+    if workers == 0 or not items or (most <= 1 and lost is None):
         yield from map(function, items)
         return
-    pool = _Pool(function, items, max(workers, 1), lost, limits)
+    pool = _Pool(function, items, max(most, 1), lost, limits)
     try:
         yield from pool.results()
     finally:
@@ -233,21 +233,28 @@ def _prepare(limits: Limits) -> None:
     cv2.setNumThreads(1)
     # Ctrl-C reaches the whole group; the parent sees to its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=leave_with_parent, daemon=True).start()
     if limits.memory is not None:
-        _limit_memory(limits.memory)
+        limit_memory(limits.memory)
 
 
-def _limit_memory(limit: int) -> None:
+def limit_memory(limit: int) -> None:
+    """Let this process hold `limit` bytes of data more than it does now; beyond, it meets a MemoryError (Linux only)."""
     try:
         import resource
-    except ImportError:  # Windows has no such limit
+
+        status = Path("/proc/self/status").read_text()
+    except (ImportError, OSError):
         return
+    # Also the stacks that threads have reserved count as data, whether used or not.
+    held = int(status.partition("VmData:")[2].split()[0]) << 10
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    limit += held
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
 
 
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
+    """End this process when the one that started it ends; for a thread of its own."""
     # A parent that is killed cannot tell its workers; without this they would wait for work for ever.
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -56,7 +56,7 @@ def eyes(camera_frames, tmp_path_factory):
     from fundus_synth.preprocess.pipeline import run
 
     folder = tmp_path_factory.mktemp("standardised") / "eyes"
-    run(camera_frames, folder, size=64, workers=1, quiet=True)
+    run(camera_frames, folder, size=64, workers=0, quiet=True)
     dataset = FundusDataset.open(folder)
     dataset.with_split(split_by_patient(dataset.table, (0.5, 0.25, 0.25), 0)).save_table()
     return folder

@@ -19,7 +19,7 @@ def odir(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("odir")
     write_fake_collection("odir", folder / "download", FakeEyes(count=12, size=128))
-    run(folder / "download", folder / "eyes", size=96, workers=1, quiet=True)
+    run(folder / "download", folder / "eyes", size=96, workers=0, quiet=True)
     return folder / "eyes"
 
 

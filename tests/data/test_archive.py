@@ -84,8 +84,8 @@ def test_the_dataset_names_the_archive_and_nothing_is_left_behind(fakes, tmp_pat
     with zipfile.ZipFile(archive_file, "a") as target:
         target.writestr("photos/more.zip", b"PK")
         target.writestr("__MACOSX/photos/._a.png", b"x")
-    result = pipeline.run(archive_file, tmp_path / "out", size=48, workers=1, quiet=True)
-    direct = pipeline.run(folder, tmp_path / "direct", size=48, workers=1, quiet=True)
+    result = pipeline.run(archive_file, tmp_path / "out", size=48, workers=0, quiet=True)
+    direct = pipeline.run(folder, tmp_path / "direct", size=48, workers=0, quiet=True)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["direct", "out", "set.zip"]
     assert {**result.dataset.info, "read_from": "set"} == direct.dataset.info
     assert result.dataset.info["read_from"] == "set.zip"
@@ -101,7 +101,7 @@ def test_the_dataset_names_the_archive_and_nothing_is_left_behind(fakes, tmp_pat
 def test_an_error_names_the_file_in_the_archive(tmp_path):
     src = zipped(tmp_path / "eyes.zip", {"a.png": IMAGE, "metadata.csv": b"file_name,grade\na.png,9\n"})
     with pytest.raises(UserError) as caught:
-        pipeline.run(src, tmp_path / "out", size=48, workers=1, quiet=True)
+        pipeline.run(src, tmp_path / "out", size=48, workers=0, quiet=True)
     assert str(caught.value).startswith(f"{src}/metadata.csv, row 2: grade is '9'")
     assert "unpacked" not in str(caught.value) and sorted(p.name for p in tmp_path.iterdir()) == ["eyes.zip"]
 

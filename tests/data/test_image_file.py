@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from fundus_synth.data.image_file import decode_image, encode_image, read_image
@@ -92,3 +95,21 @@ def test_damaged_bytes_are_read_or_refused(data):
     except UserError:
         return
     assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays(np.uint8, st.tuples(st.integers(1, 70), st.integers(1, 70)), elements=st.sampled_from([0, 255])))
+def test_masks_are_small_grey_png_that_anyone_reads_alike(mask):
+    content = encode_image(mask, ".png")
+    with Image.open(io.BytesIO(content)) as image:
+        assert (image.mode, image.format) == ("L", "PNG")
+        assert np.array_equal(np.asarray(image), mask)
+    assert np.array_equal(decode_image(content, "mask.png"), np.dstack([mask] * 3))
+
+
+def test_soft_masks_are_kept_and_a_circle_takes_little():
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert np.array_equal(decode_image(encode_image(values, ".png"), "mask.png")[..., 0], values)
+    x = np.arange(512) - 255.5
+    circle = ((x**2 + x[:, None] ** 2 < 256**2) * 255).astype(np.uint8)
+    assert len(encode_image(circle, ".png")) < 4000

@@ -13,7 +13,9 @@ from fundus_synth.runtime.errors import UserError
 
 
 def _run(path, folder, size, suffix="png", masks=None, row=None):
-    outcome = process(Task(path, f"images/eye.{suffix}", masks or {}, row or {}), Recipe(folder, size, "none"))
+    outcome = process(
+        Task(path, f"images/eye.{suffix}", masks or {}, row or {}), Recipe(folder, size, "none", all_kinds=True)
+    )
     assert outcome.row is not None, outcome.reason
     return outcome.row, read_image(folder / f"images/eye.{suffix}")
 

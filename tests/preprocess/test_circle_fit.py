@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fundus_synth.preprocess.circle_fit import Circle, consensus_circle, refine_circle
+from fundus_synth.preprocess.circle_fit import Circle, consensus_circle, refine_circle, upright_ellipse
 
 
 def _arc(circle: Circle, degrees: np.ndarray) -> np.ndarray:
@@ -63,3 +63,20 @@ def test_a_short_arc_takes_its_centre_from_the_prior_and_a_long_one_does_not():
     toward = refine_circle(start, short, np.ones(12), (100, 100), 5)
     assert np.hypot(toward.x - 100, toward.y - 100) < 2
     assert np.allclose(refine_circle(start, long, np.ones(200), (130, 100), 25), truth, atol=0.1)
+
+
+@given(st.floats(50, 200), st.floats(50, 200), st.floats(40, 120), st.floats(0.7, 1.4), st.integers(0, 359))
+def test_ellipse_from_part_of_it_with_some_outliers(x, y, rx, ratio, start):
+    unit = _arc(Circle(0, 0, 1), start + np.arange(0, 300, 2.0))
+    outliers = np.random.default_rng(start).uniform(-1.2 * rx, 1.2 * rx, (8, 2)) + (x, y)
+    points = np.concatenate([unit * (rx, ratio * rx) + (x, y), outliers])
+    assert np.allclose(upright_ellipse(points), (x, y, rx, ratio * rx), atol=0.01 * rx)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [np.empty((0, 2)), np.zeros((50, 2)), np.stack([np.arange(50.0)] * 2, 1), np.random.default_rng(0).random((99, 2))],
+    ids="none one-place line scatter".split(),
+)
+def test_no_ellipse_through_what_is_none(points):
+    assert upright_ellipse(points) is None

@@ -44,13 +44,13 @@ def photographs(tmp_path_factory):
 
 
 def test_pages_lie_beside_the_dataset(photographs, tmp_path):
-    whole = run(photographs, tmp_path / "all", size=96, workers=1, quiet=True)
+    whole = run(photographs, tmp_path / "all", size=96, workers=0, quiet=True)
     assert [page.name for page in whole.pages] == ["all-rejected.html"]
     assert "broken.png: is not an image" in whole.pages[0].read_text()
     scores = whole.dataset.table["quality"].sort_values()
     assert scores.between(0, 1).all()
     limit = float(scores.iloc[2:4].mean())
-    strict = run(photographs, tmp_path / "good", size=96, min_quality=limit, workers=1, quiet=True)
+    strict = run(photographs, tmp_path / "good", size=96, min_quality=limit, workers=0, quiet=True)
     assert [page.name for page in strict.pages] == ["good-rejected.html", "good-quality.html"]
     assert len(strict.dataset) == len(scores) - 3 and len(strict.rejected) == 4
     assert f"{len(scores) - 3} images kept, 3 dropped" in strict.pages[1].read_text()

@@ -6,15 +6,20 @@ import os
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from fundus_synth.data.dataset import FundusDataset
-from fundus_synth.preprocess.pipeline import run
+from fundus_synth.preprocess import pipeline
 from fundus_synth.runtime.errors import JobError, UserError
 from fundus_synth.runtime.ray_pool import map_on_ray
+from fundus_synth.runtime.workers import Limits
+
+# The frames here are plain discs, which are rightly taken for no retina.
+run = partial(pipeline.run, all_kinds=True)
 
 
 def _tree(folder: Path) -> dict[str, bytes]:
@@ -37,7 +42,7 @@ def eyes(tmp_path, frame):
 
 
 def test_from_a_url_to_a_url(eyes, tmp_path):
-    run(eyes, tmp_path / "here", size=48, workers=1, quiet=True)
+    run(eyes, tmp_path / "here", size=48, workers=0, quiet=True)
     result = run(f"file://{eyes}", f"file://{tmp_path}/there", size=48, workers=2, quiet=True)
     assert _tree(tmp_path / "there") == _tree(tmp_path / "here")
     assert "masks/fov/normal_4.png" in _tree(tmp_path / "there")
@@ -45,7 +50,7 @@ def test_from_a_url_to_a_url(eyes, tmp_path):
     assert result.lines()[0].startswith(f"file://{tmp_path}/there: 10 images")
     assert result.summary()["dataset"] == f"file://{tmp_path}/there"
     with pytest.raises(UserError, match="there.*already exists"):
-        run(eyes, f"file://{tmp_path}/there", size=48, workers=1, quiet=True)
+        run(eyes, f"file://{tmp_path}/there", size=48, workers=0, quiet=True)
 
 
 def test_a_dataset_at_a_url_is_continued(eyes, tmp_path, monkeypatch):
@@ -60,13 +65,13 @@ def test_a_dataset_at_a_url_is_continued(eyes, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch, pytest.raises(JobError):
         patch.setattr(DatasetWriter, "add", full)
-        run(eyes, url, size=48, workers=1, quiet=True)
+        run(eyes, url, size=48, workers=0, quiet=True)
     assert not (tmp_path / "there" / "metadata.csv").exists()
     kept = tmp_path / "there" / "images" / "cataract_0.png"
     before = kept.stat().st_mtime_ns
-    run(eyes, url, size=48, workers=1, quiet=True)
+    run(eyes, url, size=48, workers=0, quiet=True)
     assert kept.stat().st_mtime_ns == before
-    run(eyes, tmp_path / "here", size=48, workers=1, quiet=True)
+    run(eyes, tmp_path / "here", size=48, workers=0, quiet=True)
     assert _tree(tmp_path / "there") == _tree(tmp_path / "here")
 
 
@@ -125,12 +130,14 @@ def test_on_ray_what_kills_its_worker_is_lost_and_errors_come_through():
             list(range(6)),
             "auto",
             lost=lambda item, reason: reason,
-            seconds=2,
+            limits=Limits(seconds=2, memory=1 << 30),
         )
         *first, third, fourth, fifth = results
         assert (first, fourth, fifth) == ([0, 1, 2], 4, 5) and third.startswith("crashed or took longer than 2 s")
         with pytest.raises(ZeroDivisionError):
             list(map_on_ray(lambda item: item / 0, [1], "auto", lost=lambda item, reason: reason))
+        with pytest.raises(MemoryError):
+            list(map_on_ray(bytes, [2 << 30], "auto", lost=lambda item, reason: reason, limits=Limits(memory=1 << 30)))
         assert ray.is_initialized()
     finally:
         ray.shutdown()

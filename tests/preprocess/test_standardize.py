@@ -3,9 +3,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from fundus_synth.data.image_file import read_image
+from fundus_synth.preprocess.camera_file import Recipe, Task, process
+from fundus_synth.preprocess.dataset_masks import whole_field
 from fundus_synth.preprocess.field_of_view import FieldOfView
 from fundus_synth.preprocess.standardize import (
     field_mask,
@@ -22,8 +26,11 @@ def _fov(x: float, y: float, radius: float, width: int, height: int) -> FieldOfV
     return FieldOfView(x, y, radius, 1.0, "", (0, 0, width, height))
 
 
+SIZES = st.integers(64, 1024)
+
+
 @settings(max_examples=20, deadline=None)
-@given(st.sampled_from([48, 64, 100, 257]), st.floats(70, 160), st.integers(0, 9))
+@given(st.integers(48, 300), st.floats(70, 160), st.integers(0, 9))
 def test_outside_is_exactly_black_and_inside_is_the_eye(frame, size, radius, seed):
     image = frame(220, 300, 150, 110, radius, surround=12, noise=2, seed=seed)
     result = standardize(image, size)
@@ -32,6 +39,61 @@ def test_outside_is_exactly_black_and_inside_is_the_eye(frame, size, radius, see
     assert not result.image[result.mask == 0].any()
     inner = cv2.erode(result.mask, np.ones((5, 5)), borderValue=0) > 0
     assert np.percentile(result.image[inner].max(axis=1), 1) > 30
+
+
+@settings(max_examples=25, deadline=None)
+@given(SIZES, st.tuples(st.floats(150, 250), st.floats(120, 180), st.floats(90, 190)),
+       st.tuples(st.floats(0, 6.3), st.floats(0, 0.5), st.floats(0.15, 0.4)))  # fmt: skip
+def test_a_circle_becomes_a_circle_where_the_map_says(size, field, disc):
+    """A bright disc anywhere in the field, cut circles included: centre, area and both axes by its moments."""
+    width, height = 400, 300
+    fov = _fov(*field, width, height)
+    angle, away, share = disc
+    x, y = fov.x + away * fov.radius * np.cos(angle), fov.y + away * fov.radius * np.sin(angle)
+    radius = min(share * fov.radius, x - 1, y - 1, width - x - 1, height - y - 1)
+    assume(radius > 8)
+    column, row = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    light = 250 * np.clip(radius - np.hypot(column - x, row - y) + 0.5, 0, 1)
+    result = standardize(np.rint(np.dstack([light] * 3)).astype(np.uint8), size, fov=fov)
+    weight = result.image[..., 1] / 250
+    scale = size / (2 * result.fov.radius)
+    center = np.arange(size) + 0.5
+    found_x, found_y = (weight.sum(0) @ center / weight.sum(), weight.sum(1) @ center / weight.sum())
+    assert [found_x, found_y] == pytest.approx(result.fov.to_square(size) @ [x, y, 1], abs=0.02 * max(scale, 1) + 0.02)
+    assert weight.sum() == pytest.approx(np.pi * (radius * scale) ** 2, rel=0.02)
+    spread_x = weight.sum(0) @ (center - found_x) ** 2 / weight.sum()
+    spread_y = weight.sum(1) @ (center - found_y) ** 2 / weight.sum()
+    assert 2 * np.sqrt([spread_x, spread_y]) == pytest.approx(radius * scale, rel=0.02)
+
+
+@given(
+    SIZES,
+    st.floats(-50, 5000),
+    st.floats(-50, 4000),
+    st.floats(10, 3000),
+    st.lists(st.floats(-1e4, 1e4), min_size=2, max_size=2),
+)
+def test_the_map_and_its_inverse_undo_each_other(size, x, y, radius, point):
+    fov = on_whole_pixels(_fov(x, y, radius, 5000, 4000))
+    there, back = fov.to_square(size), fov.from_square(size)
+    scale = size / (2 * fov.radius)
+    assert back @ [*(there @ [*point, 1]), 1] == pytest.approx(point, abs=1e-6)
+    assert there @ [*(back @ [*point, 1]), 1] == pytest.approx(point, abs=1e-6 * max(scale, 1))
+    assert there @ [fov.x, fov.y, 1] == pytest.approx([size / 2, size / 2])
+    assert there @ [fov.x + fov.radius, fov.y, 1] == pytest.approx([size, size / 2])
+
+
+@settings(max_examples=12, deadline=None)
+@given(SIZES, st.floats(80, 150), st.sampled_from(["none", "graham", "clahe", "gray-world", "percentile"]))
+def test_in_the_png_the_outside_is_exactly_black(frame, tmp_path_factory, size, radius, illumination):
+    folder = tmp_path_factory.mktemp("png")
+    Image.fromarray(frame(220, 300, 150, 110, radius, surround=14, noise=3)).save(folder / "camera.png")
+    recipe = Recipe(folder, size, illumination, all_kinds=True)
+    assert process(Task(folder / "camera.png", "images/eye.png", {}, {}), recipe).row is not None
+    image, written = read_image(folder / "images" / "eye.png"), folder / "masks" / "fov" / "eye.png"
+    mask = read_image(written)[..., 0] if written.exists() else whole_field(size)
+    assert image.shape == (size, size, 3) and mask.shape == (size, size)
+    assert not image[mask == 0].any() and image[mask == 255].mean() > 20
 
 
 def test_whole_circle_gives_the_inscribed_circle(frame):

@@ -56,8 +56,9 @@ def _lost(item: int, reason: str) -> str:
     return f"{item} {reason}"
 
 
-def test_one_worker_is_lazy_and_in_this_process():
-    results = map_in_order(lambda item: (item, os.getpid()), range(100), workers=1)
+@pytest.mark.parametrize("workers, lost", [(1, None), (0, None), (0, lambda item, reason: None)])
+def test_in_this_process_it_is_lazy(workers, lost):
+    results = map_in_order(lambda item: (item, os.getpid()), range(100), workers=workers, lost=lost)
     assert next(results) == (0, os.getpid())
     assert [item for item, _ in results] == list(range(1, 100))
 
@@ -86,9 +87,10 @@ def test_a_killed_worker_is_a_job_error_with_advice():
         list(map_in_order(os._exit, [9] * 40, workers=2))
 
 
-def test_what_workers_die_over_is_lost_and_the_rest_goes_on(helpers):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_workers_die_over_is_lost_and_the_rest_goes_on(helpers, workers):
     bad = {5: signal.SIGSEGV, 39: signal.SIGKILL}
-    results = list(map_in_order(partial(helpers.die_of, bad=bad), range(40), workers=2, lost=_lost))
+    results = list(map_in_order(partial(helpers.die_of, bad=bad), range(40), workers=workers, lost=_lost))
     expected = [i * i for i in range(40)]
     expected[5], expected[39] = "5 crashed (SIGSEGV)", "39 was killed (SIGKILL; out of memory?)"
     assert results == expected
@@ -111,10 +113,11 @@ def test_a_hanging_item_is_given_up(helpers):
     assert results == [0, 1, 2, "3 took longer than 0.5 s", *range(4, 20)]
 
 
-def test_memory_of_a_worker_is_limited(helpers):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_memory_of_a_worker_is_limited(helpers, workers):
     pytest.importorskip("resource")
     limits = Limits(memory=1 << 30)
-    assert list(map_in_order(helpers.allocate, [1, 2000, 1], workers=2, lost=_lost, limits=limits)) == [
+    assert list(map_in_order(helpers.allocate, [1, 2000, 1], workers=workers, lost=_lost, limits=limits)) == [
         "1",
         "MemoryError",
         "1",

@@ -93,6 +93,6 @@ def test_a_train_csv_of_something_else_is_not_aptos(tmp_path, fake):
 
 
 def test_the_fake_through_the_pipeline(fake, tmp_path):
-    result = run(fake, tmp_path / "out", size=64, workers=1, quiet=True)
+    result = run(fake, tmp_path / "out", size=64, workers=0, all_kinds=True, quiet=True)
     assert len(result.dataset) == 14 and not result.dataset.patients
     assert set(result.dataset.table["grade"]) >= {0.0, 1.0, 4.0}

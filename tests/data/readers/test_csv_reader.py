@@ -199,7 +199,7 @@ def test_fake_german_table(tmp_path):
     assert sheet.info["recognised"] == "befunde.xlsx"
     same = [(row["camera_file"], row["label"], row["patient_id"], float(row["hemoglobin_g_dl"])) for row in sheet.rows]
     assert same == [(r["camera_file"], r["label"], r["patient_id"], float(r["hemoglobin_g_dl"])) for r in found.rows]
-    dataset = run(src, tmp_path / "out", size=48, workers=1, quiet=True).dataset
+    dataset = run(src, tmp_path / "out", size=48, workers=0, quiet=True).dataset
     assert len(dataset) == 12 and len(dataset.patients) == 6 and set(dataset.table["ward"]) == {"A", "B"}
 
 

@@ -152,7 +152,7 @@ def test_bad_tables(train_only, name, table, message):
 
 
 def test_the_fake_through_the_pipeline(fake, tmp_path):
-    result = run(fake, tmp_path / "out", size=64, workers=1, quiet=True)
+    result = run(fake, tmp_path / "out", size=64, workers=0, all_kinds=True, quiet=True)
     table = result.dataset.table
     assert len(table) == 16 and len(result.dataset.patients) == 8
     assert table.groupby("patient_id")["split"].nunique().max() == 1

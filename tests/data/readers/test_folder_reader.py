@@ -88,7 +88,7 @@ def test_fake_folder_becomes_a_dataset(tmp_path):
     for row in found.rows:
         sides[row["camera_file"].split("/")[-1]].add(row["split"])
     assert len(sides) < 12, "the fake should repeat file names in several folders"
-    dataset = run(src, tmp_path / "out", size=48, workers=1, quiet=True).dataset
+    dataset = run(src, tmp_path / "out", size=48, workers=0, quiet=True).dataset
     assert dataset.class_counts() == {"anemic": 4, "diabetes": 4, "normal": 4}
     assert dataset.table["file_name"].is_unique and set(dataset.table["split"]) == {"train", "val", "test"}
     assert dataset.info["read_from"] == "fake" and dataset.info["recognised"].endswith("below photos")

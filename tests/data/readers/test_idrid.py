@@ -178,7 +178,7 @@ def test_width_of_real_frames(real_data, tmp_path):
 
 
 def test_whole_way(fake, tmp_path):
-    result = run(fake, tmp_path / "out", size=128, workers=1, quiet=True)
+    result = run(fake, tmp_path / "out", size=128, workers=0, quiet=True)
     table = result.dataset.table.set_index("camera_file")
     assert len(table) == 30 and not result.rejected
     # The palette's foreground becomes 255, and a disc's mask lies around the disc of the same eye.

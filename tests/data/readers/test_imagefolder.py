@@ -26,7 +26,7 @@ def test_fake_imagefolder(tmp_path):
     }  # fmt: skip
     assert all(row["path"].is_file() and "mask_file_name" not in row for row in found.rows)
     assert all(row["note"] == "" for row in found.rows)
-    dataset = run(src, tmp_path / "out", size=48, workers=1, quiet=True).dataset
+    dataset = run(src, tmp_path / "out", size=48, workers=0, quiet=True).dataset
     assert dataset.class_counts() == {"normal": 6, "diabetes": 6} and dataset.has_split
     diabetic = dataset.of_class("diabetes")
     assert (diabetic.table["grade"] >= 1).all() and (dataset.of_class("normal").table["grade"] == 0).all()
@@ -79,8 +79,8 @@ def test_bad_json_lines_are_named_by_their_line(tmp_path, line, message):
 
 def test_a_dataset_folder_goes_through_again_with_labels_and_masks(tmp_path):
     write_phantom_dataset(tmp_path / "phantoms", 2, size=96, standardized=False, workers=1, quiet=True)
-    first = run(tmp_path / "phantoms", tmp_path / "once", size=64, workers=1, quiet=True).dataset
-    again = run(tmp_path / "once", tmp_path / "twice", size=64, workers=1, quiet=True).dataset
+    first = run(tmp_path / "phantoms", tmp_path / "once", size=64, workers=0, quiet=True).dataset
+    again = run(tmp_path / "once", tmp_path / "twice", size=64, workers=0, quiet=True).dataset
     assert again.info["recognised"] == "metadata.csv" and again.info["source"] == first.info["source"]
     same = ["file_name", "patient_id", "label", "grade", "hemoglobin_g_dl", "sex", "eye", "synthetic"]
     assert first.table[same].equals(again.table[same])

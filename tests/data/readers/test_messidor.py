@@ -143,7 +143,7 @@ def test_table_named_by_the_user(tmp_path):
 
 
 def test_whole_way(fake, tmp_path):
-    result = run(fake, tmp_path / "out", size=64, workers=1, quiet=True)
+    result = run(fake, tmp_path / "out", size=64, workers=0, quiet=True)
     table = result.dataset.table
     assert len(table) == 8 and not result.rejected and not result.dataset.patients
     # 0..3 as text: the numeric column grade has another meaning.

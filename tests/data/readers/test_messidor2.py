@@ -118,7 +118,7 @@ def test_bad_tables(tmp_path, pairs, grades, message):
 
 
 def test_whole_way(fake, tmp_path):
-    result = run(fake, tmp_path / "out", size=64, workers=1, quiet=True)
+    result = run(fake, tmp_path / "out", size=64, workers=0, quiet=True)
     table = result.dataset.table
     assert len(table) == 8 and len(result.dataset.patients) == 4
     assert sorted(table["grade"].dropna()) == [0, 0, 1, 2, 3, 4]

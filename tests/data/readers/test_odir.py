@@ -195,7 +195,7 @@ def test_a_table_from_elsewhere(tmp_path):
 
 
 def test_the_fake_through_the_pipeline(fake, tmp_path):
-    result = run(fake, tmp_path / "out", size=64, workers=1, quiet=True)
+    result = run(fake, tmp_path / "out", size=64, workers=0, all_kinds=True, quiet=True)
     assert len(result.dataset) + len(result.rejected) == 19
     table = result.dataset.table.set_index("camera_file")
     flagged = table.loc["ODIR-5K/ODIR-5K/Training Images/3935_left.jpg"]

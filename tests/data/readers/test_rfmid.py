@@ -157,7 +157,7 @@ def test_real_table(real_data, tmp_path):
 
 
 def test_whole_way(fake, tmp_path):
-    result = run(fake, tmp_path / "out", size=64, workers=1, quiet=True)
+    result = run(fake, tmp_path / "out", size=64, workers=0, quiet=True)
     table = result.dataset.table
     assert not result.rejected and len(table) == sum(1 for _ in fake.rglob("*.png"))
     assert table["file_name"].is_unique and set(table["split"]) == {"train", "val", "test"}

@@ -228,6 +228,6 @@ def test_what_is_no_hemoglobin(tmp_path, text):
 def test_the_fake_through_the_pipeline(fake, tmp_path):
     src = tmp_path / "src"
     shutil.copytree(fake, src)
-    result = run(src, tmp_path / "out", size=64, workers=1, quiet=True)
+    result = run(src, tmp_path / "out", size=64, workers=0, all_kinds=True, quiet=True)
     assert result.dataset.class_counts() == {"anemic": 12, "normal": 12} and len(result.dataset.patients) == 8
     assert set(result.dataset.table["hemoglobin_g_dl"]) >= {14.0, 9.5}
