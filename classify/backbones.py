@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ..runtime.errors import UserError
+from ..runtime.weights import WeightFile, load_into, read_weights
 from .simple_cnn import SimpleCNN
-from .weights import WeightFile, load_into, read_weights
 
 SIMPLE_CNN = "simple_cnn"
 _SMALLEST_MAP = 4

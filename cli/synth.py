@@ -17,38 +17,146 @@ synth = app("Train generators of rare classes and make synthetic fundus images."
 
 @synth.command("train")
 def synth_train(
-    label: Annotated[str, typer.Option("--class", help="The class to learn, e.g. anemic.")],
+    label: Annotated[Optional[str], typer.Option("--class", help="The class to learn, e.g. anemic.")] = None,
+    all_classes: Annotated[bool, typer.Option("--all-classes", help="Every class that has fewer than --fill-to images.")] = False,
+    fill_to: Annotated[Optional[int], typer.Option(min=1, help="With --all-classes: images each class shall have in the end; "
+                                                               "default as many as the largest has.")] = None,
     data: Data = None,
-    model: Annotated[str, typer.Option(help="dcgan.")] = "dcgan",
+    model: Annotated[str, typer.Option(help="dcgan, cyclegan or light (experimental).")] = "dcgan",
     size: Annotated[int, typer.Option(help="Image size, pixels.")] = 64,
-    steps: Annotated[Optional[int], typer.Option(min=1, help="Training steps; default about ten minutes on 2 cores.")] = None,
+    steps: Annotated[Optional[int], typer.Option(min=1, help="Training steps; see fundus-synth plan.")] = None,
     minutes: Annotated[Optional[float], typer.Option(help="Stop after this long, instead of after steps.")] = None,
     batch_size: Annotated[Optional[int], typer.Option(min=2, help="Images a step.")] = None,
-    augment: Annotated[str, typer.Option(help="What the discriminator sees: auto, none, or a list of "
-                                              "translation,cutout,color.")] = "auto",
-    start_from: Annotated[Optional[Path], typer.Option(help="Run of another generator to start from.")] = None,
+    augment: Annotated[str, typer.Option(help="What the discriminator sees: auto, none (the published DCGAN), or a list of "
+                                              "translation,cutout,color,rotation.")] = "auto",
+    shared_start: Annotated[str, typer.Option(help="Learn all classes first, then this one: auto, none, or the run to "
+                                                   "start from.")] = "auto",
+    from_class: Annotated[str, typer.Option(help="The class whose eyes a cyclegan translates.")] = "normal",
+    hold_back: Annotated[float, typer.Option(help="Share of the patients kept back to measure quality, where the data have no "
+                                                  "val split; 0 for none.")] = 0.15,
+    features: Annotated[str, typer.Option(help="Feature space in which quality is measured: retina, timm:NAME, dinov2 or "
+                                               "inception.")] = "retina",
+    feature_weights: Annotated[Optional[Path], typer.Option(help="File with that space's weights.")] = None,
+    devices: Annotated[int, typer.Option(min=1, help="Processes of one node that train together.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Nodes that train together (torchrun or Slurm).")] = 1,
+    keep_all: Annotated[bool, typer.Option("--keep-all", help="With --all-classes: keep broken pictures and copies, too.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="With --all-classes: classes side by side.")] = 1,
+    ray: Annotated[Optional[str], typer.Option(help="With --all-classes: address of a Ray cluster, or local.")] = None,
+    slurm: Annotated[Optional[str], typer.Option(help='With --all-classes: "partition=gpu,time=240,gpus=1", or local.')] = None,
     seed: Seed = 0, out: Out = None, resume: Resume = False, device: Device = "auto", precision: Precision = "auto",
     quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Train a generator of one class."""
+    """Train a generator of one class, or of every class that lacks images."""
+    from ..runtime.errors import UserError
+
+    if all_classes == (label is not None):
+        raise UserError("expected either --class NAME or --all-classes")
+    options = {"model": model, "size": size, "steps": steps, "minutes": minutes, "batch_size": batch_size, "augment": augment,
+               "shared_start": shared_start, "from_class": from_class, "hold_back": hold_back, "features": features,
+               "feature_weights": feature_weights and str(feature_weights), "devices": devices, "nodes": nodes, "seed": seed,
+               "device": device, "precision": precision}  # fmt: skip
+    dataset = dataset_or_phantoms(data, quiet)
+    if all_classes:
+        _fill(dataset, fill_to, out, options, json, keep_all=keep_all, workers=workers, ray=ray, slurm=slurm, resume=resume,
+              quiet=quiet)  # fmt: skip
+        return
     from ..synth.train import train
 
-    run = train(dataset_or_phantoms(data, quiet), label, model=model, size=size, steps=steps, minutes=minutes,
-                batch_size=batch_size, augment=augment, start_from=start_from, seed=seed, out=out, resume=resume, device=device,
-                precision=precision, quiet=quiet)  # fmt: skip
-    show(json, {"run": str(run.path)}, f"{run.path}: generator of {label}; sample grids in {run.samples}",
+    run = train(dataset, label, out=out, resume=resume, quiet=quiet, **options)
+    show(json, {"run": str(run.path)}, f"{run.path}: generator of {label}; look at {run.path / 'report.html'}",
            f"next: fundus-synth generate {run.path} --count 200 --out {label}-synthetic")  # fmt: skip
+
+
+def _fill(dataset, fill_to: int | None, out: Path | None, options: dict, json: bool, **how: object) -> None:
+    from ..runtime.errors import UserError
+    from ..synth.fill import fill
+
+    if out is None:
+        raise UserError("--all-classes needs a folder for what it makes", hint="Name it with --out.")
+    filled = fill(dataset, fill_to or max(dataset.class_counts().values(), default=1), out, **how, **options)
+    show(json, filled.summary(), *filled.lines())
 
 
 @synth.command("generate")
 def synth_generate(
     run: Annotated[Path, typer.Argument(help="Run of fundus-synth train.")],
-    count: Annotated[int, typer.Option(min=1, help="How many images.")],
     out: Annotated[Path, typer.Option(help="Dataset folder to make.")],
+    count: Annotated[Optional[int], typer.Option(min=1, help="How many images; with --from default all.")] = None,
+    source: Annotated[Optional[Path], typer.Option("--from", help="Dataset whose eyes a cyclegan translates.")] = None,
+    truncation: Annotated[float, typer.Option(help="Above 0 to 1; lower is more typical and less varied.")] = 1.0,
+    keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep broken fields, eyes without a disc, and copies.")] = False,
+    against: Annotated[Optional[Path], typer.Option(help="Real eyes: reject their copies, and learn from them how often "
+                                                         "no disc is seen; default the run's own data.")] = None,
+    classifier: Annotated[Optional[Path], typer.Option(help="Run of fundus-classify train: reject what it finds unlikely.")] = None,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Least probability of the class by --classifier.")] = 0.5,
+    workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     seed: Seed = 0, device: Device = "auto", quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Make synthetic images; every file says that it is synthetic, by which generator and seed."""
-    from ..synth.generate import generate
+    from ..data.dataset import FundusDataset
+    from ..runtime.errors import UserError
 
-    dataset = generate(run, count, out, seed=seed, device=device, quiet=quiet)
-    show(json, {"dataset": str(out), "images": len(dataset)}, f"{out}: {len(dataset)} synthetic images")
+    if source is not None:
+        from ..synth.translate import translate
+
+        dataset = translate(run, FundusDataset.open(source), out, count, seed=seed, device=device, quiet=quiet)
+        show(json, {"dataset": str(out), "images": len(dataset)}, f"{out}: {len(dataset)} translated eyes")
+        return
+    if count is None:
+        raise UserError("--count is missing: how many images?")
+    from ..synth.generate import generate, rejection_line
+
+    rejection = None if keep_all else _rejection(run, against, classifier, min_score)
+    dataset = generate(run, count, out, seed, truncation=truncation, rejection=rejection, workers=workers, device=device,
+                       quiet=quiet)  # fmt: skip
+    rejected = dataset.info.get("rejection", {})
+    show(json, {"dataset": str(out), "images": len(dataset), "rejection": rejected},
+         f"{out}: {len(dataset)} synthetic images", *([rejection_line(dataset)] if rejection else []))  # fmt: skip
+
+
+def _rejection(run: Path, against: Path | None, classifier: Path | None, min_score: float):
+    """What `generate` throws away; the run's own data, where they are still there, say what is a copy."""
+    from ..classify.class_score import ClassScore
+    from ..data.dataset import FundusDataset
+    from ..synth.checkpoint import DESCRIPTION, generator_folder, read_info
+    from ..synth.rejection import Rejection
+    from ..synth.train import data_of
+
+    against = against or data_of(run)
+    label = read_info(generator_folder(run) / DESCRIPTION).label
+    score = None if classifier is None else ClassScore(str(classifier), label)
+    return Rejection(None if against is None else FundusDataset.open(against), score, min_score)
+
+
+@synth.command("plan")
+def synth_plan(
+    data: Annotated[Path, typer.Argument(help="Dataset folder.")],
+    size: Annotated[int, typer.Option(help="Image size, pixels.")] = 64,
+    fill_to: Annotated[Optional[int], typer.Option(min=1, help="Images each class shall have; default as the largest.")] = None,
+    device: Device = "auto", precision: Precision = "auto", json: Json = False,
+) -> None:  # fmt: skip
+    """What to train, how long it takes on this machine, and what not to expect: times a few real steps."""
+    from rich.console import Console
+
+    from ..data.dataset import FundusDataset
+    from ..synth.plan import plan
+
+    advice = plan(FundusDataset.open(data), size=size, fill_to=fill_to, device=device, precision=precision)
+    if not json:
+        Console().print(*advice.tables())
+    show(json, advice.summary(), *advice.lines())
+
+
+@synth.command("walk")
+def synth_walk(
+    run: Annotated[Path, typer.Argument(help="Run of fundus-synth train.")],
+    out: Annotated[Path, typer.Option(help="File to make: .gif or .webp for a loop, .png for a sheet of interpolations.")],
+    eyes: Annotated[int, typer.Option(min=1, help="Eyes side by side, or rows of the sheet.")] = 6,
+    truncation: Annotated[float, typer.Option(help="As in generate.")] = 1.0,
+    seed: Seed = 0, device: Device = "cpu", json: Json = False,
+) -> None:  # fmt: skip
+    """Walk through the latent space: how eyes change into one another, smoothly or in jumps."""
+    from ..synth.latent_walk import walk
+
+    path = walk(run, out, eyes=eyes, truncation=truncation, seed=seed, device=device)
+    show(json, {"file": str(path)}, f"{path}: generated eyes, not photographs")

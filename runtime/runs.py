@@ -23,6 +23,7 @@ import yaml
 from .errors import UserError
 from .files import atomic_path, make_folder, refuse_existing, write_json, write_text
 
+METRICS = "metrics.csv"
 _PACKAGES = (
     "fundus-synth",
     "torch",
@@ -59,7 +60,6 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
-        self._metrics = path / "metrics.csv"
 
     @classmethod
     def open_or_create(cls, path: Path | str, config: dict, resume: bool) -> RunFolder:
@@ -113,26 +113,28 @@ class RunFolder:
                     hint="Resume with the same options, or start a new run.",
                 )
 
-    def log_metrics(self, row: dict) -> None:
-        """Append one row to metrics.csv; the first row decides the columns."""
-        new = not self._metrics.exists()
-        with open(self._metrics, "a", newline="", encoding="utf-8") as stream:
+    def log_metrics(self, row: dict, name: str = METRICS) -> None:
+        """Append one row to the table `name`; the first row decides the columns."""
+        path = self.path / name
+        new = not path.exists()
+        with open(path, "a", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(row))
             if new:
                 writer.writeheader()
             writer.writerow(row)
 
-    def truncate_metrics(self, step: int) -> None:
-        """Drop the rows with `step` greater than `step`: a resumed run logs them again."""
-        if not self._metrics.exists():
+    def truncate_metrics(self, step: int, name: str = METRICS) -> None:
+        """Drop the rows of the table `name` with `step` greater than `step`: a resumed run logs them again."""
+        path = self.path / name
+        if not path.exists():
             return
-        with open(self._metrics, newline="", encoding="utf-8") as stream:
+        with open(path, newline="", encoding="utf-8") as stream:
             reader = csv.DictReader(stream)
             # A kill can cut the last line short; a row without all its columns is dropped too.
             rows = [
                 r for r in reader if None not in r.values() and (r["step"] or "").isdigit() and int(r["step"]) <= step
             ]
-        with atomic_path(self._metrics) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
+        with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, fieldnames=reader.fieldnames or ["step"])
             writer.writeheader()
             writer.writerows(rows)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 
 from .errors import UserError
 from .files import write_bytes
@@ -19,9 +20,13 @@ from .files import write_bytes
 
 def run_steps(
     training: LightningModule, steps: range, callback: Callback, device: torch.device, precision: torch.dtype,
-    logger: Logger | bool = False,
+    logger: Logger | bool = False, devices: int = 1, nodes: int = 1,
 ) -> None:  # fmt: skip
     """Call `training.training_step` with each number of `steps`, on `device`, under autocast to `precision`.
+
+    With `devices` (a node) times `nodes` above one, so many processes do it together. Lightning starts those of one node; on
+    several, start the command on each with torchrun or Slurm. Each process runs every step; what it does with its share of
+    a batch, and the averaging of gradients, is the training's business (see `processes`).
 
     Lightning's own checkpoints (pickles), bars and tips are off: the callback saves, and shows progress.
     """
@@ -30,7 +35,9 @@ def run_steps(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     trainer = Trainer(
         accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=1 if device.index is None else [device.index],
+        devices=devices if device.index is None else [device.index],
+        num_nodes=nodes,
+        strategy=_together(device) if devices * nodes > 1 else "auto",
         precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
         max_epochs=1,
         logger=logger,
@@ -43,6 +50,16 @@ def run_steps(
         # Among them: that a moving average is in evaluation mode, where it belongs.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         trainer.fit(training, train_dataloaders=steps)
+
+
+def _together(device: torch.device) -> Strategy:
+    """Processes that meet, and nothing more: Lightning's own wrapper knows one backward pass a step, and a game has two."""
+
+    class Together(DDPStrategy):
+        def configure_ddp(self) -> None:
+            pass
+
+    return Together(process_group_backend="nccl" if device.type == "cuda" else "gloo")
 
 
 def save_state(path: Path, state: dict) -> None:

@@ -1,21 +1,23 @@
-"""Adversarial training of one generator: what one step does, and nothing of files or progress.
-
-Everything random in step k (which images, latents, augmentation) is drawn from a seed made of the run's seed and k, so
-the step counter is the whole random state: a run continued from a saved step is the run that was never interrupted.
-"""
+"""Adversarial training of one generator from latent vectors: what one step does, and nothing of files or progress."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
-from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from ..runtime.errors import UserError
+from ..runtime.processes import random_rows
+from .checkpoint import GeneratorInfo
 from .differentiable_augmentation import augment
+from .generator_training import GeneratorTraining, update_average
+from .image_store import ImageStore
 from .losses import discriminator_loss, generator_loss
+from .sampling import sample
 
 
 @dataclass(frozen=True)
@@ -45,38 +47,46 @@ class Recipe:
 PLAIN = Recipe(learning_rate=2e-4, width=64, policy=(), mirror=False, black_surround=False, average_images=0)
 
 
-class AdversarialTraining(LightningModule):
+class AdversarialTraining(GeneratorTraining):
     """A generator and a discriminator, optimised in turn, and the moving average of the generator that is kept.
-
-    Its "batches" are step numbers: the images are few enough to live on the device as uint8 and are drawn there.
 
     Args:
         generator, discriminator: networks as in `networks.dcgan`.
-        images: uint8 (n, 3, size, size) real images.
+        images: the real images.
         recipe: how.
         seed: of everything random.
 
     Attributes:
         average: the moving average of the generator, in evaluation mode.
-        steps_done: how many steps the weights have seen.
-        figures: detached scalars of the last step: d_loss, g_loss, real_score, fake_score.
+        figures: of the last step: d_loss, g_loss, real_score, fake_score, and real_side, the share of the real images
+            with a score above zero.
     """
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, images: Tensor, recipe: Recipe, seed: int):
-        super().__init__()
-        self.automatic_optimization = False
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, images: ImageStore, recipe: Recipe, seed: int):
+        super().__init__(seed)
         self.generator, self.discriminator = generator, discriminator
         self.average = copy.deepcopy(generator).eval().requires_grad_(False)
-        self.register_buffer("images", images, persistent=False)
-        self.recipe, self.seed = recipe, seed
-        self.steps_done = 0
-        self.figures: dict[str, Tensor] = {}
+        self.images, self.recipe, self.batch_size = images, recipe, recipe.batch_size
+        self.register_buffer("started_trained", torch.tensor(False))
+
+    @property
+    def kept(self) -> dict[str, nn.Module]:
+        """The averaged generator."""
+        return {"generator": self.average}
+
+    def pictures(self, count: int) -> np.ndarray:
+        """Images of the averaged generator from seeds 0, 1, 2, ...: uint8 (count, size, size, 3)."""
+        return sample(self.average, list(range(count)))
 
     def train(self, mode: bool = True) -> AdversarialTraining:
         """Switch the two players between training and evaluation mode; the average stays in evaluation mode."""
         super().train(mode)
         self.average.eval()
         return self
+
+    def on_fit_start(self) -> None:
+        """Bring the images to the device, where they fit."""
+        self.images.to(self.device)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One Adam for each network."""
@@ -86,97 +96,75 @@ class AdversarialTraining(LightningModule):
 
     def training_step(self, step: int) -> None:
         """Step number `step`: the discriminator, then the generator on the same fakes, then the average."""
-        torch.manual_seed(seed_of(self.seed, step))
+        self.begin_step(step)
         generator_optimizer, discriminator_optimizer = self.optimizers()
+        self.set_learning_rate(self.recipe.learning_rate * float(self.pace))
         real = self.real_batch(step)
-        fake = self.generator(torch.randn(len(real), self.generator.latent, device=real.device))
+        fake = self.generator(random_rows(torch.randn, len(real), self.generator.latent, device=real.device))
 
         real_scores, fake_scores = self.scores(real), self.scores(fake.detach())
         d_loss = discriminator_loss(real_scores, fake_scores)
-        discriminator_optimizer.zero_grad()
-        self.manual_backward(d_loss)
-        discriminator_optimizer.step()
+        self.take_step(discriminator_optimizer, d_loss)
 
         # Its own weights need no gradient here: that saves a quarter of the step.
         self.discriminator.requires_grad_(False)
         g_loss = generator_loss(self.scores(fake))
-        generator_optimizer.zero_grad()
-        self.manual_backward(g_loss)
-        generator_optimizer.step()
+        self.take_step(generator_optimizer, g_loss)
         self.discriminator.requires_grad_(True)
 
-        self.steps_done = step + 1
-        update_average(self.average, self.generator, self.average_decay(step))
-        self.figures = {
-            "d_loss": d_loss.detach(), "g_loss": g_loss.detach(),
-            "real_score": real_scores.detach().mean(), "fake_score": fake_scores.detach().mean(),
-        }  # fmt: skip
+        self.update_averages(step)
+        self.end_step(
+            step, d_loss=d_loss, g_loss=g_loss, real_score=real_scores.mean(), fake_score=fake_scores.mean(),
+            real_side=(real_scores > 0).float().mean(),
+        )  # fmt: skip
 
     def real_batch(self, step: int) -> Tensor:
-        """The real images of step `step`: float (batch_size, 3, size, size) in -1..1, mirrored by the recipe."""
-        chosen = batch_indices(step, self.recipe.batch_size, len(self.images), self.seed)
-        real = self.images[chosen.to(self.images.device)].float() / 127.5 - 1
+        """The real images of step `step`: float (batch_size, 3, size, size) in -1..1, mirrored by the recipe.
+
+        Where several processes train together, this one's share of them.
+        """
+        real = self.images.batch(self.own_batch(step, len(self.images)), self.device)
         if self.recipe.mirror:
-            mirrored = torch.rand(len(real), 1, 1, 1, device=real.device) < 0.5
+            mirrored = random_rows(torch.rand, len(real), 1, 1, 1, device=real.device) < 0.5
             real = torch.where(mirrored, real.flip(3), real)
         return real.contiguous(memory_format=torch.channels_last)
 
     def scores(self, images: Tensor) -> Tensor:
         """The discriminator's scores (B,) of freshly augmented images."""
-        return self.discriminator(augment(images, self.recipe.policy))
+        return self.discriminator(augment(images, self.recipe.policy, self.disguise))
+
+    def update_averages(self, step: int) -> None:
+        """Move the averaged generator towards the one of step `step`."""
+        update_average(self.average, self.generator, self.average_decay(step))
+
+    def start_from(
+        self, generator: nn.Module, weights: dict[str, Tensor], info: GeneratorInfo, label: str, path: Path
+    ) -> None:
+        """Begin with these networks instead of random ones.
+
+        Args:
+            generator: of an earlier training.
+            weights: of its discriminator.
+            info: of that generator.
+            label: the class that is wanted of it.
+            path: where it is from, for errors.
+
+        Raises:
+            UserError: they are other networks than this training's.
+        """
+        if generator.architecture != self.generator.architecture:
+            ours, theirs = self.generator.architecture, generator.architecture
+            raise UserError(f"has other networks ({theirs}) than this training ({ours})", path=path)
+        surround = self.generator.field_of_view.clone()
+        for network in (self.generator, self.average):
+            network.load_state_dict(generator.state_dict())
+            network.field_of_view.copy_(surround)
+        self.discriminator.load_state_dict(weights)
+        self.started_trained.fill_(True)
 
     def average_decay(self, step: int) -> float:
-        """Decay of the moving average: the recipe's half-life, shorter at first so that early weights are forgotten."""
+        """Decay of the moving average: the recipe's half-life, shorter at first so that random weights are forgotten."""
         if self.recipe.average_images == 0:
             return 0.0
         decay = 0.5 ** (self.recipe.batch_size / self.recipe.average_images)
-        return min(decay, (1 + step) / (10 + step))
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """average = decay * average + (1 - decay) * network, for weights and batch-norm statistics; counters are copied."""
-    for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - decay)
-        else:
-            kept.copy_(new)
-
-
-def batch_indices(step: int, batch_size: int, count: int, seed: int) -> Tensor:
-    """Which of `count` images step `step` shows: int64 (batch_size,).
-
-    The steps walk through one endless stream of shuffled passes over the images, so every image is seen equally often.
-    """
-    first = step * batch_size
-    passes = range(first // count, (first + batch_size - 1) // count + 1)
-    stream = torch.cat([_shuffled_pass(number, count, seed) for number in passes])
-    start = first - passes[0] * count
-    return stream[start : start + batch_size]
-
-
-def seed_of(seed: int, *numbers: int | str) -> int:
-    """A seed that depends on all its arguments: 48 bits, which every table reader keeps exactly."""
-    digest = hashlib.sha256(repr((seed, *numbers)).encode()).digest()
-    return int.from_bytes(digest[:6], "little")
-
-
-def field_of_view(images: Tensor, mirror: bool = False) -> Tensor:
-    """The pixels that are lit in at least one of twenty images: float (1, 1, size, size) of 0 and 1.
-
-    Args:
-        images: uint8 (n, 3, size, size).
-        mirror: make it symmetric, for generators that see mirrored images.
-    """
-    lit = (images.amax(1, keepdim=True) > _DARK).float().mean(0, keepdim=True) >= _SHARE_LIT
-    return (lit | lit.flip(3) if mirror else lit).float()
-
-
-# JPEG leaves up to about this much light in the black surround; a twentieth lets single badly cropped images pass.
-_DARK = 12
-_SHARE_LIT = 0.05
-
-
-def _shuffled_pass(number: int, count: int, seed: int) -> Tensor:
-    random = torch.Generator().manual_seed(seed_of(seed, "pass", number))
-    return torch.randperm(count, generator=random)
+        return decay if self.started_trained else min(decay, (1 + step) / (10 + step))

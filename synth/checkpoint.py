@@ -6,7 +6,7 @@ Nothing is ever unpickled, so files from others can be opened safely.
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import get_origin, get_type_hints
 
@@ -41,6 +41,8 @@ class GeneratorInfo:
         seed: seed of the training.
         recipe: the options of the training.
         toolkit: name and version of what wrote it.
+        quality: of these weights against real eyes of patients held back: feature space, how many eyes, scores; {} when
+            it was not measured.
         weights_sha256: SHA-256 of the weights file; filled in when saved.
     """
 
@@ -55,6 +57,7 @@ class GeneratorInfo:
     seed: int
     recipe: dict
     toolkit: str
+    quality: dict = field(default_factory=dict)
     weights_sha256: str = ""
 
     @property
@@ -130,7 +133,7 @@ def read_info(path: Path) -> GeneratorInfo:
     Raises:
         UserError: it is not one.
     """
-    content = read_json(path)
+    content = {"quality": {}, **read_json(path)}
     if content.pop("format", None) != _FORMAT:
         raise UserError(f"is not a generator's description (format is not {_FORMAT!r})", path=path, hint=_RETRAIN)
     for name, kind in _KINDS.items():

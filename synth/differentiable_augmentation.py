@@ -8,21 +8,58 @@ learn them by heart and the augmentation does not leak into the samples. Each fu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..runtime.errors import UserError
+from ..runtime.processes import random_rows
 
 _SHIFT = 1 / 16
 _HOLE = 1 / 2
+_DEGREES = 15.0
+# Beyond this share of changed images the generator may learn the change (Karras et al. 2020, "ADA", section 2.3).
+_SAFE = 0.8
 
 
-def augment(images: Tensor, policy: Sequence[str]) -> Tensor:
-    """Apply the parts of `policy` (names of POLICY_PARTS) one after another; an empty policy returns the images."""
+def augment(images: Tensor, policy: Sequence[str], disguise: Tensor | float = 0.0) -> Tensor:
+    """Apply the parts of `policy` (names of POLICY_PARTS) one after another, then disguise some of the images.
+
+    Args:
+        policy: applied to every image; an empty policy changes nothing.
+        disguise: how hard to make it for a discriminator that knows its images by heart, 0 to 1: the probability, at most
+            0.8, that an image is rotated, and likewise shifted once more, and given a hole. Colours stay.
+    """
     for part in policy:
         images = POLICY_PARTS[part](images)
+    share = min(float(disguise), _SAFE)
+    if share > 0:
+        for change in (rotate, translate, cutout):
+            images = sometimes(change, images, share)
     return images
+
+
+def sometimes(change: Callable[[Tensor], Tensor], images: Tensor, share: float) -> Tensor:
+    """Change each image with probability `share`."""
+    chosen = _random_like(images) < share
+    return torch.where(chosen, change(images), images)
+
+
+def rotate(images: Tensor) -> Tensor:
+    """Rotate each image about its centre by up to 15 degrees either way, bilinearly; what comes in is black."""
+    degrees = (2 * random_rows(torch.rand, len(images), device=images.device) - 1) * _DEGREES
+    return turn(images, degrees)
+
+
+def turn(images: Tensor, degrees: Tensor) -> Tensor:
+    """Rotate image b by degrees[b] counter-clockwise about its centre, bilinearly, filling with black (-1)."""
+    angle = torch.deg2rad(degrees).to(images.dtype)
+    cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    matrix = torch.stack([torch.stack([cosine, -sine, zero], 1), torch.stack([sine, cosine, zero], 1)], 1)
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    return F.grid_sample(images + 1, grid, mode="bilinear", align_corners=False) - 1
 
 
 def translate(images: Tensor) -> Tensor:
@@ -67,6 +104,7 @@ POLICY_PARTS: dict[str, Callable[[Tensor], Tensor]] = {
     "color": mild_color,
     "translation": translate,
     "cutout": cutout,
+    "rotation": rotate,
 }
 
 # Anaemia shows as a pale fundus: there the colour is the label, and a discriminator must see it as it is.
@@ -95,15 +133,19 @@ def choose_policy(name: str, classes: Iterable[str]) -> tuple[str, ...]:
 
 
 def _random_integers(count: int, most: int, device: torch.device) -> Tensor:
-    return torch.randint(-most, most + 1, (count,), device=device)
+    return random_rows(partial(_integers, -most, most + 1), count, device=device)
 
 
 def _random_like(images: Tensor) -> Tensor:
-    return torch.rand(len(images), 1, 1, 1, device=images.device)
+    return random_rows(torch.rand, len(images), 1, 1, 1, device=images.device)
+
+
+def _integers(low: int, beyond: int, *shape: int, **options: object) -> Tensor:
+    return torch.randint(low, beyond, shape, **options)
 
 
 def _in_hole(count: int, length: int, device: torch.device) -> Tensor:
     hole = int(length * _HOLE)
-    start = torch.randint(0, length + 1 - hole % 2, (count, 1), device=device) - hole // 2
+    start = random_rows(partial(_integers, 0, length + 1 - hole % 2), count, 1, device=device) - hole // 2
     position = torch.arange(length, device=device)
     return (position >= start) & (position < start + hole)

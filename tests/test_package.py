@@ -17,7 +17,7 @@ HELPS = [
     ("preprocess", []), ("preprocess", ["demo"]), ("preprocess", ["run"]), ("preprocess", ["split"]),
     ("preprocess", ["describe"]), ("preprocess", ["audit"]),
     ("preprocess", ["landmarks"]), ("preprocess", ["keep"]), ("preprocess", ["upright"]), ("preprocess", ["register"]),
-    ("synth", []), ("synth", ["train"]), ("synth", ["generate"]),
+    ("synth", []), ("synth", ["train"]), ("synth", ["generate"]), ("synth", ["plan"]), ("synth", ["walk"]),
     ("classify", []), ("classify", ["train"]), ("classify", ["evaluate"]), ("classify", ["predict"]),
     ("classify", ["explain"]), ("classify", ["compare-augmentations"]),
 ]  # fmt: skip

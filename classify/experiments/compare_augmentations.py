@@ -178,8 +178,9 @@ def train_generator(
     dataset = _read_split(data, split, target).split("train")
     if column != "label":
         dataset = FundusDataset(dataset.path, dataset.info, dataset.table.assign(label=target.names(dataset)))
-    run = train(dataset, label, steps=steps, seed=seed, out=Path(out), resume=True, device=device, precision=precision,
-                quiet=quiet)  # fmt: skip
+    # Each class by itself: a shared start of its own for each would cost more than the classes.
+    run = train(dataset, label, steps=steps, shared_start="none", seed=seed, out=Path(out), resume=True, device=device,
+                precision=precision, quiet=quiet)  # fmt: skip
     return {"run": str(run.path)}
 
 

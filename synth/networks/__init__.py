@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from . import dcgan
+from . import cyclegan, dcgan, light
 
-NETWORKS = {"dcgan": (dcgan.Generator, dcgan.Discriminator)}
+NETWORKS = {
+    "dcgan": (dcgan.Generator, dcgan.Discriminator),
+    "light": (light.Generator, light.Discriminator),
+    "cyclegan": (cyclegan.Generator, cyclegan.Discriminator),
+}
 
 
 def build_generator(architecture: dict) -> nn.Module:

@@ -42,7 +42,8 @@ def generator(eyes, tmp_path_factory):
     from fundus_synth.synth.train import train
 
     out = tmp_path_factory.mktemp("generator") / "anemic"
-    return train(FundusDataset.open(eyes), "anemic", steps=2, batch_size=4, out=out, device="cpu", quiet=True).path
+    return train(FundusDataset.open(eyes), "anemic", steps=2, batch_size=4, shared_start="none", out=out, device="cpu",
+                 quiet=True).path  # fmt: skip
 
 
 def test_synth_train_and_generate(call, eyes, tmp_path):
@@ -57,6 +58,8 @@ def test_synth_train_and_generate(call, eyes, tmp_path):
         2,
         "--batch-size",
         4,
+        "--shared-start",
+        "none",
         "--out",
         "gan",
         *TINY,
@@ -66,7 +69,7 @@ def test_synth_train_and_generate(call, eyes, tmp_path):
     train_patients = FundusDataset.open(eyes).split("train").of_class("anemic").patients
     assert len(info["trained_on_patients"]) == len(train_patients) > 0
     assert not any(patient in json.dumps(info) for patient in train_patients)
-    done = call("fundus-synth", "generate", "gan", "--count", 5, "--out", "made", *TINY)
+    done = call("fundus-synth", "generate", "gan", "--count", 5, "--out", "made", "--keep-all", *TINY)
     assert done.code == 0, done.err
     made = FundusDataset.open(tmp_path / "made")
     assert len(made) == 5 and set(made.table["synthetic"]) == {"true"} and made.class_counts() == {"anemic": 5}

@@ -13,7 +13,15 @@ from fundus_synth.synth.train import train
 @pytest.fixture(scope="session")
 def tiny_options() -> dict:
     """Options of `train` that make a step take milliseconds."""
-    return {"size": 16, "batch_size": 4, "device": "cpu", "precision": "32", "quiet": True}
+    return {
+        "model": "dcgan",
+        "shared_start": "none",
+        "size": 16,
+        "batch_size": 4,
+        "device": "cpu",
+        "precision": "32",
+        "quiet": True,
+    }
 
 
 @pytest.fixture(scope="session")

@@ -1,16 +1,11 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from fundus_synth.synth.adversarial import (
-    PLAIN,
-    AdversarialTraining,
-    Recipe,
-    batch_indices,
-    field_of_view,
-    seed_of,
-    update_average,
-)  # fmt: skip
+from fundus_synth.synth.adversarial import PLAIN, AdversarialTraining, Recipe
+from fundus_synth.synth.generator_training import batch_indices, seed_of, update_average
+from fundus_synth.synth.image_store import ImageStore, field_of_view
 from fundus_synth.synth.networks.dcgan import Discriminator, Generator
 
 
@@ -35,7 +30,7 @@ def test_average_copies_counters():
 
 def training_with(recipe):
     return AdversarialTraining(
-        Generator(16, 4, 2), Discriminator(16, 2), torch.zeros(8, 3, 16, 16, dtype=torch.uint8), recipe, seed=0
+        Generator(16, 4, 2), Discriminator(16, 2), ImageStore(np.zeros((8, 16, 16, 3), dtype=np.uint8)), recipe, seed=0
     )
 
 
@@ -72,10 +67,12 @@ def test_seeds_depend_on_everything():
 
 
 def test_real_images_are_scaled_and_only_mirrored():
-    pixels = torch.randint(0, 256, (6, 3, 16, 16), dtype=torch.uint8)
+    stored = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(stored).permute(0, 3, 1, 2)
     training = AdversarialTraining(
-        Generator(16, 4, 2), Discriminator(16, 2), pixels, Recipe(batch_size=6, mirror=True), seed=0
+        Generator(16, 4, 2), Discriminator(16, 2), ImageStore(stored), Recipe(batch_size=6, mirror=True), seed=0
     )
+    training.begin_step(0)
     real = ((training.real_batch(0) + 1) * 127.5).round().to(torch.uint8)
     known = {bytes(p.flatten().tolist()): "as it is" for p in pixels}
     known |= {bytes(p.flip(2).flatten().tolist()): "mirrored" for p in pixels}
@@ -83,8 +80,8 @@ def test_real_images_are_scaled_and_only_mirrored():
 
 
 def test_field_of_view_is_where_images_are_lit():
-    images = torch.zeros(40, 3, 8, 8, dtype=torch.uint8)
-    images[:, 1, 2:6, 1:6] = 90
+    images = torch.zeros(40, 8, 8, 3, dtype=torch.uint8)
+    images[:, 2:6, 1:6, 1] = 90
     images[0] = 255  # one badly cropped photograph does not widen it
     expected = torch.zeros(1, 1, 8, 8)
     expected[..., 2:6, 1:6] = 1

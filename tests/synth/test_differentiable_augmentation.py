@@ -12,6 +12,7 @@ from fundus_synth.synth.differentiable_augmentation import (
     mild_color,
     shift,
     translate,
+    turn,
 )  # fmt: skip
 
 
@@ -79,7 +80,53 @@ def test_policies_by_name():
     assert choose_policy("auto", ["hypertension", "normal"]) == ("color", "translation")
     assert choose_policy("none", ["anemic"]) == ()
     assert choose_policy("cutout, color", ["normal"]) == ("cutout", "color")
-    with pytest.raises(UserError, match="'rotation'.*translation"):
-        choose_policy("rotation", ["normal"])
+    with pytest.raises(UserError, match="'perspective'.*translation"):
+        choose_policy("perspective", ["normal"])
     images = torch.rand(2, 3, 4, 4)
     assert augment(images, ()) is images
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(-3, 3))
+def test_turn_by_right_angles_is_exact(quarters):
+    images = 2 * torch.rand(2, 3, 8, 8) - 1
+    turned = turn(images, torch.full((2,), 90.0 * quarters))
+    assert torch.allclose(turned, images.rot90(quarters, (2, 3)), atol=1e-5)
+
+
+def test_turn_keeps_the_centre_and_fills_the_corners_with_black():
+    turned = turn(torch.ones(1, 1, 9, 9), torch.tensor([45.0]))[0, 0]
+    assert turned[4, 4].item() == pytest.approx(1, abs=1e-5)
+    assert turned[0, 0].item() == pytest.approx(-1, abs=1e-5)
+
+
+def test_rotation_is_at_most_fifteen_degrees_either_way():
+    torch.manual_seed(0)
+    ramp = torch.linspace(-0.5, 0.5, 33).expand(500, 1, 33, 33)
+    middle = POLICY_PARTS["rotation"](ramp)[:, 0, 12:21, 12:21]
+    down, right = middle.diff(dim=1).mean((1, 2)), middle.diff(dim=2).mean((1, 2))
+    degrees = torch.rad2deg(torch.atan2(down, right))
+    assert 14 < degrees.max() < 15.01 and -15.01 < degrees.min() < -14
+
+
+@pytest.mark.parametrize("disguise", [0.3, 1.0])
+def test_disguise_leaves_enough_images_as_they_are(disguise):
+    torch.manual_seed(0)
+    images = 0.9 * torch.rand(4000, 3, 16, 16)
+    same = (augment(images, (), torch.tensor(disguise)) == images).flatten(1).all(1).float().mean().item()
+    # Each of three changes comes with the same probability, and one shift in nine at this size is by nothing.
+    share = min(disguise, 0.8)
+    assert same == pytest.approx((1 - share) ** 2 * (1 - share + share / 9), abs=0.025 if share < 0.5 else 0.006)
+
+
+def test_without_disguise_nothing_changes():
+    images = torch.rand(2, 3, 4, 4)
+    assert augment(images, (), torch.tensor(0.0)) is images
+
+
+def test_disguise_keeps_colors():
+    torch.manual_seed(0)
+    red = torch.tensor([0.9, -0.2, -0.6])[:, None, None].expand(64, 3, 16, 16)
+    disguised = augment(red, (), 1.0).permute(0, 2, 3, 1).reshape(-1, 3) + 1
+    lit = disguised[(disguised != 1).all(1) & (disguised.amax(1) > 1e-3)]
+    assert torch.allclose(lit / lit[:, :1], ((red[0, :, 0, 0] + 1) / 1.9).expand_as(lit), atol=1e-3)

@@ -10,7 +10,8 @@ from fundus_synth.data.schema import patient_hash
 from fundus_synth.runtime.errors import UserError
 from fundus_synth.runtime.files import sha256_file
 from fundus_synth.synth.checkpoint import load_generator
-from fundus_synth.synth.generate import generate, latent_of, sample
+from fundus_synth.synth.generate import generate
+from fundus_synth.synth.sampling import latent_of, sample
 from fundus_synth.version import __version__
 
 

@@ -17,6 +17,7 @@ from fundus_synth.synth import recording
 from fundus_synth.synth.adversarial import AdversarialTraining
 from fundus_synth.synth.checkpoint import load_generator
 from fundus_synth.synth.train import train
+from fundus_synth.synth.training_state import read_training
 
 KILLED = """
 import json, sys
@@ -158,23 +159,40 @@ def test_resume_with_other_options_or_a_damaged_state_is_refused(tiny_dataset, t
         train(tiny_dataset, "anemic", steps=2, out=out, resume=True, **tiny_options)
 
 
-def test_not_a_number_stops_the_run_and_keeps_the_last_good_checkpoint(
+def test_a_training_that_stays_broken_ends_and_keeps_the_last_good_checkpoint(
     tiny_dataset, tiny_options, tmp_path, monkeypatch
 ):
     options = {**tiny_options, "save_every": 1, "out": tmp_path / "run"}
     run = train(tiny_dataset, "anemic", steps=2, **options)
     before = weights(run)
     monkeypatch.setattr(AdversarialTraining, "scores", lambda self, x: self.discriminator(x) * float("nan"))
-    with pytest.raises(JobError, match="step 3"):
-        train(tiny_dataset, "anemic", steps=6, resume=True, **options)
+    with pytest.raises(JobError, match="step 6"):  # after three attempts, at steps 3, 4 and 5
+        train(tiny_dataset, "anemic", steps=9, resume=True, **options)
     assert weights(run) == before
+
+
+def test_after_one_bad_step_a_training_goes_back_slows_down_and_goes_on(
+    tiny_dataset, tiny_options, tmp_path, monkeypatch, capsys
+):
+    scores = AdversarialTraining.scores
+    monkeypatch.setattr(
+        AdversarialTraining, "scores", lambda self, x: scores(self, x) * (float("nan") if self.steps_done == 2 else 1)
+    )
+    options = {**tiny_options, "save_every": 1, "quiet": False}
+    run = train(tiny_dataset, "anemic", steps=4, out=tmp_path / "run", **options)
+    state = read_training(run.path)
+    assert state["steps"] == 4 and state["networks"]["pace"] == 0.5
+    assert all(value.isfinite().all() for value in state["networks"].values())
+    assert "watchdog: a loss of step 3 is not a number; back to the last state" in capsys.readouterr().err
 
 
 def test_starting_from_another_run_inherits_its_networks_and_its_patients(
     tiny_dataset, tiny_run, tiny_options, tmp_path
 ):
     others = tiny_dataset.subset(range(6, 14)).with_split(["train"] * 8)
-    run = train(others, "anemic", steps=1, seed=9, start_from=tiny_run.path, out=tmp_path / "run", **tiny_options)
+    run = train(
+        others, "anemic", steps=1, seed=9, out=tmp_path / "run", **{**tiny_options, "shared_start": tiny_run.path}
+    )
     generator, info = load_generator(run.path)
     ancestor, ancestor_info = load_generator(tiny_run.path)
     assert (info.images, info.patients) == (8, 4)
@@ -187,8 +205,10 @@ def test_starting_from_another_run_inherits_its_networks_and_its_patients(
 
 def test_starting_from_other_networks_is_refused(tiny_dataset, tiny_run, tiny_options, tmp_path):
     with pytest.raises(UserError, match="other networks"):
-        train(tiny_dataset, "anemic", out=tmp_path / "run", start_from=tiny_run.path, **{**tiny_options, "size": 32})
+        train(
+            tiny_dataset, "anemic", out=tmp_path / "run", **{**tiny_options, "shared_start": tiny_run.path, "size": 32}
+        )
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="holds no generator"):
-        train(tiny_dataset, "anemic", out=tmp_path / "other", start_from=tmp_path / "folder", **tiny_options)
+        train(tiny_dataset, "anemic", out=tmp_path / "other", **{**tiny_options, "shared_start": tmp_path / "folder"})
     assert not (tmp_path / "run").exists() and not (tmp_path / "other").exists()

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from fundus_synth.classify.weights import WeightFile, load_into, read_weights
 from fundus_synth.runtime.errors import UserError
+from fundus_synth.runtime.weights import WeightFile, load_into, read_weights
 
 
 def _network(classes: int = 2, width: int = 4) -> nn.Sequential:

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from ..runtime.errors import UserError
-from ..runtime.files import sha256_file
+from .errors import UserError
+from .files import sha256_file
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,174 @@
+"""Which generator comes nearest to real eyes of a rare class, in the same time: the table of docs/generators.md.
+
+    python benchmarks/generators.py ODIR --out RUNS [--models study,dcgan,scratch,light,cyclegan] [--classes all]
+                                    [--minutes 7.5] [--size 64] [--seed 0] [--weights BACKBONE.safetensors]
+
+Eyes with a single label are split by patient 65/10/25 (train, val, test; copies of a photograph kept together). Each model
+learns each class for `--minutes` of wall time on the train patients: `study` is the study's DCGAN, `dcgan` the same with
+differentiable augmentation and a moving average, `scratch` the light generator without a shared start, `light` with one,
+which takes half of all classes' time together, so that it costs the same. `cyclegan` translates normal train eyes.
+
+Judged on the test patients: KID with a 95 % interval over patients, recall and precision (3 neighbours), in the retina
+space and, with `--weights`, in the pooled features of that backbone; beside them the floor, real train eyes of the class
+in the place of the generated ones. Nothing is rejected, and every model shows 500 pictures. A killed run is continued by
+the same command; finished classes are not trained again. Sheets of the first 36 pictures lie in RUNS/sheets.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from fundus_synth.data.cache import image_cache
+from fundus_synth.data.dataset import FundusDataset
+from fundus_synth.data.image_file import write_image
+from fundus_synth.data.splits import same_photographs, split
+from fundus_synth.runtime.files import make_folder, read_json, write_json
+from fundus_synth.synth.checkpoint import load_generator
+from fundus_synth.synth.distance_intervals import kid_interval, neighbor_intervals
+from fundus_synth.synth.feature_spaces import FeatureSpace, comparable, feature_space
+from fundus_synth.synth.held_back import ALL_CLASSES
+from fundus_synth.synth.recording import sample_sheet
+from fundus_synth.synth.sampling import sample
+from fundus_synth.synth.train import FINISHED, train
+from fundus_synth.synth.translate import translate_images
+
+PICTURES = 500
+SCALE_EYES = 400
+MODELS = {
+    "study": {"model": "dcgan", "augment": "none"},
+    "dcgan": {"model": "dcgan"},
+    "scratch": {"model": "light", "shared_start": "none"},
+    "light": {"model": "light"},
+    "cyclegan": {"model": "cyclegan"},
+}
+
+
+def eyes_with_one_label(folder: str) -> FundusDataset:
+    """The eyes with a single label, split by patient, copies of a photograph in one part."""
+    dataset = FundusDataset.open(folder)
+    dataset = dataset.subset((dataset.column("label") != "").to_numpy())
+    return split(dataset, ratios=(0.65, 0.10, 0.25), seed=0, groups=same_photographs(dataset))
+
+
+def train_one(
+    dataset: FundusDataset, label: str, name: str, out: Path, options: argparse.Namespace, classes: int
+) -> Path:
+    """The finished run of model `name` on class `label`; what is finished is not trained again."""
+    how = {**MODELS[name], "size": options.size, "seed": options.seed, "quiet": options.quiet}
+    path, minutes = out / name / label, options.minutes
+    if name == "light":
+        shared = out / name / ALL_CLASSES
+        finish(dataset, ALL_CLASSES, shared, minutes=minutes * classes / 2, **{**how, "shared_start": "none"})
+        how["shared_start"], minutes = str(shared), minutes / 2
+    finish(dataset, label, path, minutes=minutes, **how)
+    return path
+
+
+def finish(dataset: FundusDataset, label: str, path: Path, **how: object) -> None:
+    """Train, unless it is finished."""
+    if not (path / FINISHED).exists():
+        train(dataset, label, out=path, resume=path.exists(), **how)
+
+
+def pictures_of(run: Path, dataset: FundusDataset, size: int) -> np.ndarray:
+    """500 pictures of a run's generator, none rejected: uint8 (500, size, size, 3)."""
+    generator, info = load_generator(run)
+    if info.architecture["model"] != "cyclegan":
+        return sample(generator, list(range(PICTURES)))
+    normal = dataset.of_class("normal").split("train")
+    return translate_images(generator, np.asarray(image_cache(normal.subset(range(min(PICTURES, len(normal)))), size)))
+
+
+def judge(
+    dataset: FundusDataset,
+    label: str,
+    shown: np.ndarray,
+    groups: list[str] | None,
+    spaces: list[FeatureSpace],
+    size: int,
+) -> dict:
+    """KID, recall and precision of `shown` against the test patients' eyes of the class, in each space.
+
+    Features are scaled by train eyes of all classes: few test eyes would set the scale badly.
+    """
+    train = dataset.split("train")
+    some = np.asarray(image_cache(train.subset(range(0, len(train), max(1, len(train) // SCALE_EYES))), size))
+    test = dataset.of_class(label).split("test")
+    real = np.asarray(image_cache(test, size))
+    figures = {}
+    for space in spaces:
+        _, eyes, made = comparable(space, space.features(some), space.features(real), space.features(shown))
+        distance = kid_interval(made, eyes, groups, test.patient_keys)
+        neighbors = neighbor_intervals(eyes, made, test.patient_keys, groups)
+        figures[space.name] = {
+            "kid": [distance.value, distance.low, distance.high],
+            **{
+                name: [neighbors[name].value, neighbors[name].low, neighbors[name].high]
+                for name in ("recall", "precision")
+            },
+        }
+    return figures
+
+
+def result(
+    dataset: FundusDataset, label: str, name: str, spaces: list[FeatureSpace], options: argparse.Namespace, classes: int
+) -> dict:
+    """The figures of one model on one class, trained if need be, and kept in a file; "floor" are real train eyes."""
+    out = Path(options.out)
+    kept = out / "figures" / f"{name}-{label}.json"
+    if not kept.exists():
+        real = dataset.of_class(label).split("train")
+        if name == "floor":
+            shown, groups = np.asarray(image_cache(real, options.size)), real.patient_keys
+        else:
+            shown, groups = (
+                pictures_of(train_one(dataset, label, name, out, options, classes), dataset, options.size),
+                None,
+            )
+            make_folder(out / "sheets")
+            write_image(out / "sheets" / f"{name}-{label}.png", sample_sheet(shown[:36]))
+        make_folder(kept.parent)
+        write_json(kept, judge(dataset, label, shown, groups, spaces, options.size))
+    return read_json(kept)
+
+
+def main() -> None:
+    """Train, judge, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data")
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--classes", default="all")
+    parser.add_argument("--minutes", type=float, default=7.5)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--weights", help="mobilenetv2_035 weights: a second feature space")
+    parser.add_argument("--quiet", action="store_true")
+    options = parser.parse_args()
+    dataset = eyes_with_one_label(options.data)
+    every = list(dataset.class_counts())
+    labels = every if options.classes == "all" else options.classes.split(",")
+    spaces = [feature_space("retina")]
+    if options.weights:
+        spaces.append(feature_space("timm:mobilenetv2_035", options.weights))
+    print(
+        f"{'class':<14}{'eyes':>6}{'test':>6}  {'model':<9}"
+        + "".join(f"{space.name + ': KID, recall':<52}" for space in spaces)
+    )
+    for label in labels:
+        of_class = dataset.of_class(label)
+        for name in ("floor", *options.models.split(",")):
+            figures = result(dataset, label, name, spaces, options, len(every))
+            line = f"{label:<14}{len(of_class.split('train')):>6}{len(of_class.split('test')):>6}  {name:<9}"
+            for space in spaces:
+                kid, recall = figures[space.name]["kid"], figures[space.name]["recall"]
+                cell = "{:.3f} ({:.3f} to {:.3f}), {:.2f} ({:.2f} to {:.2f})".format(*kid, *recall)
+                line += f"{cell:<52}"
+            print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What images are compared by: fundus biomarkers (`retina`) and networks (`networks`), behind one interface (`base`)."""
