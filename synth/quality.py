@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .feature_cache import cached_features
 from .feature_spaces import FeatureSpace, held_out_score
 
 
@@ -18,12 +19,16 @@ class Measure:
         patients: whose they are, one an eye; intervals resample patients.
         others: uint8 (m, size, size, 3), other real eyes. They only set the scale of each feature, which few held-out eyes
             would set badly.
+        quiet: show no progress of the features, which are kept for the next time.
     """
 
-    def __init__(self, space: FeatureSpace, held_out: np.ndarray, patients: Sequence[str], others: np.ndarray):
+    def __init__(
+        self, space: FeatureSpace, held_out: np.ndarray, patients: Sequence[str], others: np.ndarray, quiet: bool = True
+    ):
         self.space, self.patients = space, list(patients)
-        self._real = space.features(np.asarray(held_out))
-        self._scale = space.features(np.asarray(others))
+        self._real, self._scale = (
+            cached_features(space, images, workers=0, quiet=quiet) for images in (held_out, others)
+        )
 
     @property
     def about(self) -> dict:

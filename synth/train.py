@@ -164,7 +164,7 @@ def fit(
         for table in ("metrics.csv", QUALITY):
             run.truncate_metrics(first, table)
     steps = wanted.steps or (model_steps if wanted.minutes is None else _ENDLESS)
-    measure = measure_on(photographs, dataset, wanted) if len(photographs.held_back) else None
+    measure = measure_on(photographs, dataset, wanted, quiet) if len(photographs.held_back) else None
     seen, total = first * training.batch_size, steps * training.batch_size
     with Progress(total, f"training {label}", quiet=quiet, start=seen) as progress:
         for note in photographs.notes:
@@ -183,13 +183,13 @@ def fit(
     told_by_first(None)
 
 
-def measure_on(photographs: Photographs, dataset: FundusDataset, wanted: Options) -> Measure:
+def measure_on(photographs: Photographs, dataset: FundusDataset, wanted: Options, quiet: bool) -> Measure:
     """What scores generated pictures against the eyes held back; the scale is set by eyes of every class."""
     seen = dataset.split("train") if (dataset.column("split") != "").any() else dataset
     some = seen.subset(range(0, len(seen), -(-len(seen) // EYES_FOR_THE_SCALE)))
     scale, held_back = (image_cache(part, wanted.size) for part in (some, photographs.held_back))
     space = feature_space(wanted.features, wanted.feature_weights)
-    return Measure(space, held_back, photographs.held_back.patient_keys, scale)
+    return Measure(space, held_back, photographs.held_back.patient_keys, scale, quiet)
 
 
 def report(run: RunFolder, training: GeneratorTraining) -> None:
