@@ -25,8 +25,8 @@ demo: setup
 	$(BIN)/fundus-preprocess demo $(DEMO)/camera --images-per-class 100 --size 512
 	$(BIN)/fundus-preprocess run $(DEMO)/camera $(DEMO)/eyes --size 128
 	$(BIN)/fundus-preprocess split $(DEMO)/eyes --ratios 0.6,0.1,0.3
-	$(BIN)/fundus-synth train --data $(DEMO)/eyes --class anemic --steps 400 --out $(DEMO)/generator
-	$(BIN)/fundus-synth generate $(DEMO)/generator --count 100 --out $(DEMO)/synthetic
+	$(BIN)/fundus-synth train --data $(DEMO)/eyes --class anemic --steps 100 --out $(DEMO)/generator
+	$(BIN)/fundus-synth generate $(DEMO)/generator --count 100 --keep-all --out $(DEMO)/synthetic
 	$(BIN)/fundus-classify compare-augmentations --data $(DEMO)/eyes --classes normal,anemic \
 	    --arms default,classical:anemia,gan --seeds 3 --epochs 40 --workers 2 \
 	    --generator $(DEMO)/generator --generator-steps 400 \

@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import io
+import multiprocessing
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -113,6 +115,32 @@ def two_over_one(path: Path, files: int, folder: Path) -> float:
     return seconds[0] / seconds[1]
 
 
+def two_floors_over_one(path: Path, calls: int) -> float:
+    """What two processes gain on this machine when they do nothing but the floor, each by itself."""
+    seconds = []
+    for processes in (1, 2):
+        context = multiprocessing.get_context("spawn")
+        gate = context.Barrier(processes)
+        with ProcessPoolExecutor(processes, context, initializer=_wait_at, initargs=(gate,)) as pool:
+            seconds.append(max(pool.map(_floors, [path] * processes, [calls] * processes)))
+    return 2 * seconds[0] / seconds[1]
+
+
+def _wait_at(gate: object) -> None:
+    global _gate
+    _gate = gate
+
+
+def _floors(path: Path, calls: int) -> float:
+    cv2.setNumThreads(1)
+    floor(path)
+    _gate.wait()
+    began = time.perf_counter()
+    for _ in range(calls):
+        floor(path)
+    return time.perf_counter() - began
+
+
 def standardised(path: Path, folder: Path) -> Task:
     """The task that makes `folder`/images/eye.jpg of a camera file; it was done once."""
     task = Task(path, "images/eye.jpg", {}, {})
@@ -193,6 +221,9 @@ def main() -> None:
         if arguments.files:
             print(f"two processes over one, {arguments.files} files: "
                   f"{two_over_one(paths[0], arguments.files, folder):.2f} x  (limit {LIMIT_TWO})")  # fmt: skip
+            print(
+                f"the same doing nothing but the floor, without a pool: {two_floors_over_one(paths[0], arguments.files):.2f} x"
+            )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,10 @@ def _facts(info: GeneratorInfo) -> dict:
         "dataset": info.dataset.get("name"),
         "kept step": info.steps,
     }
-    return {**info.architecture, **seen, "seed": info.seed, **info.recipe}
+    options = {**info.architecture, **seen, "seed": info.seed, **info.recipe}
+    return {
+        name: ", ".join(map(str, value)) if isinstance(value, list) else str(value) for name, value in options.items()
+    }
 
 
 def _table(run: RunFolder, name: str) -> pd.DataFrame | None:
@@ -67,10 +70,10 @@ def _table(run: RunFolder, name: str) -> pd.DataFrame | None:
 def _quality_figure(quality: pd.DataFrame, info: GeneratorInfo) -> object:
     figure, (left, right) = new_figure(columns=2)
     left.fill_between(quality["step"], quality["kid_low"], quality["kid_high"], alpha=0.2, linewidth=0)
-    left.plot(quality["step"], quality["kid"])
+    left.plot(quality["step"], quality["kid"], marker=".")
     left.set(xlabel="step", ylabel="KID", ylim=(min(0, quality["kid"].min()), None))
-    right.plot(quality["step"], quality["recall"], label="recall")
-    right.plot(quality["step"], quality["precision"], label="precision")
+    right.plot(quality["step"], quality["recall"], marker=".", label="recall")
+    right.plot(quality["step"], quality["precision"], marker=".", label="precision")
     right.set(xlabel="step", ylim=(0, 1.02))
     right.legend(frameon=False)
     for axis in (left, right):
