@@ -281,7 +281,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--phantoms", type=int, default=40, help="simulated eyes of each class")
     parser.add_argument("--others", type=int, default=500, help="pictures of each other kind, photographs twice")
     parser.add_argument("--cache", type=Path, help="file (.npz) that keeps the pictures for the next time")
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=7)
     return parser.parse_args()
 
