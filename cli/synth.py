@@ -116,15 +116,17 @@ def synth_generate(
 
 def _rejection(run: Path, against: Path | None, classifier: Path | None, min_score: float):
     """What `generate` throws away; the run's own data, where they are still there, say what is a copy."""
-    from ..classify.class_score import ClassScore
     from ..data.dataset import FundusDataset
     from ..synth.checkpoint import DESCRIPTION, generator_folder, read_info
     from ..synth.rejection import Rejection
     from ..synth.train import data_of
 
-    against = against or data_of(run)
-    label = read_info(generator_folder(run) / DESCRIPTION).label
-    score = None if classifier is None else ClassScore(str(classifier), label)
+    against, score = against or data_of(run), None
+    if classifier is not None:
+        # It brings the backbones along, which take seconds to import.
+        from ..classify.class_score import ClassScore
+
+        score = ClassScore(str(classifier), read_info(generator_folder(run) / DESCRIPTION).label)
     return Rejection(None if against is None else FundusDataset.open(against), score, min_score)
 
 

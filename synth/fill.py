@@ -30,7 +30,7 @@ from .generate import generate
 from .held_back import ALL_CLASSES, FEWEST_IMAGES, divide
 from .models import model_named
 from .rejection import Rejection
-from .train import FINISHED, Options, check_options, shares_start, train
+from .train import FINISHED, Options, check_options, for_shared_start, shares_start, train
 
 _HERE = "fundus_synth.synth.fill"
 _SUMMARY, _TABLE = "summary.csv", "images.csv"
@@ -135,10 +135,8 @@ def _divided(dataset: FundusDataset, wanted: Options, classes: int) -> tuple[Opt
     model = model_named(wanted.model)
     if not shares_start(wanted, model, dataset, ""):
         return None, wanted if wanted.minutes is None else replace(wanted, minutes=wanted.minutes / classes)
-    minutes = wanted.minutes and wanted.minutes / 2
-    steps = wanted.steps and max(1, round(wanted.steps * model.shared_steps / model.steps))
-    first = replace(wanted, minutes=minutes, steps=steps, shared_start="none")
-    return first, replace(wanted, minutes=minutes and minutes / classes)
+    first = for_shared_start(wanted, model, 1 / 2)
+    return first, replace(wanted, minutes=first.minutes and first.minutes / classes)
 
 
 def train_shared(data: str, table: str, out: str, options: dict, quiet: bool) -> dict:

@@ -86,9 +86,10 @@ class Recorder(Callback):
 
     def on_train_end(self, trainer: Trainer, training: GeneratorTraining) -> None:
         """Measure and save the last step, unless it just was, and put the sample sheets together."""
-        done = training.steps_done
-        if done % self.save_every and self._sound(trainer, training):
-            if done % self.measure_every:
+        unsaved = training.steps_done % self.save_every > 0
+        unmeasured = self.measure is not None and training.steps_done % self.measure_every > 0
+        if (unsaved or unmeasured) and self._sound(trainer, training):
+            if unmeasured:
                 self._measure(trainer, training)
             self._save(trainer, training)
         if is_first():
@@ -120,7 +121,10 @@ class Recorder(Callback):
     def _measure(self, trainer: Trainer, training: GeneratorTraining) -> None:
         if self.measure is None:
             return
-        verdict = told_by_first(self._judge(trainer, training) if is_first() else None)
+        verdict = self._judge(trainer, training) if is_first() else None
+        # The other processes have measured nothing, but must remember the same.
+        verdict, memory = told_by_first((verdict, self.watchdog.memory))
+        self.watchdog = Watchdog(**memory)
         self._act(verdict, trainer, training)
 
     def _judge(self, trainer: Trainer, training: GeneratorTraining) -> Verdict:

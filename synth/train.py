@@ -26,7 +26,7 @@ from .checkpoint import DESCRIPTION, GeneratorInfo, read_info, slug
 from .cycle_training import BACK
 from .feature_spaces import feature_space
 from .generator_training import GeneratorTraining
-from .held_back import ALL_CLASSES, SHARE_HELD_BACK, Photographs, divide
+from .held_back import ALL_CLASSES, SHARE_HELD_BACK, Photographs, divide, unseen
 from .models import SIZES, Model, Wanted, model_named, plain_values
 from .quality import Measure
 from .recording import QUALITY, Recorder
@@ -132,6 +132,7 @@ def train(
         infos = with_ancestor(infos, start_from_run(training, shared, label))
         if wanted.minutes is not None:
             wanted = replace(wanted, minutes=wanted.minutes * (1 - _SHARE_OF_SHARED_START))
+    photographs = unseen(photographs, infos["generator"].trained_on_patients)
     steps = model.shared_steps if label == ALL_CLASSES else model.steps if shares or ancestor else model.steps_alone
     fit(run, training, infos, photographs, dataset, wanted, steps, resume, quiet, label)
     return run
@@ -143,11 +144,15 @@ def train_shared(
     """The run folder of the shared start within `run`, trained or continued until it is finished."""
     path = run.path / SHARED
     if not (path / FINISHED).exists():
-        minutes = None if wanted.minutes is None else wanted.minutes * _SHARE_OF_SHARED_START
-        steps = None if wanted.steps is None else max(1, round(wanted.steps * model.shared_steps / model.steps))
-        options = replace(wanted, minutes=minutes, steps=steps, shared_start="none")
+        options = for_shared_start(wanted, model, _SHARE_OF_SHARED_START)
         train(dataset, ALL_CLASSES, out=path, resume=resume and path.exists(), quiet=quiet, **vars(options))
     return path
+
+
+def for_shared_start(wanted: Options, model: Model, share: float) -> Options:
+    """Options of the shared start: this share of the minutes, and as many steps as it takes for so many of a class."""
+    steps = wanted.steps and max(1, round(wanted.steps * model.shared_steps / model.steps))
+    return replace(wanted, minutes=wanted.minutes and wanted.minutes * share, steps=steps, shared_start="none")
 
 
 def fit(
@@ -166,7 +171,7 @@ def fit(
     steps = wanted.steps or (model_steps if wanted.minutes is None else _ENDLESS)
     measure = measure_on(photographs, dataset, wanted, quiet) if len(photographs.held_back) else None
     seen, total = first * training.batch_size, steps * training.batch_size
-    with Progress(total, f"training {label}", quiet=quiet, start=seen) as progress:
+    with Progress(total, f"training {label}", quiet=quiet or not is_first(), start=seen) as progress:
         for note in photographs.notes:
             progress.note(note)
         logger = TensorBoardLogger(run.path, name="tensorboard", version="", purge_step=first)

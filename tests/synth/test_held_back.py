@@ -3,8 +3,9 @@ import pandas as pd
 import pytest
 
 from fundus_synth.data.dataset import FundusDataset
+from fundus_synth.data.schema import patient_hash
 from fundus_synth.runtime.errors import UserError
-from fundus_synth.synth.held_back import ALL_CLASSES, divide, is_held_back
+from fundus_synth.synth.held_back import ALL_CLASSES, divide, is_held_back, unseen
 
 
 def eyes(tmp_path, patients, labels=("rare",), split=None):
@@ -58,3 +59,27 @@ def test_too_few_images_are_refused(tmp_path):
 def test_the_share_held_back_is_as_asked():
     held = np.mean([is_held_back(f"patient {i}", 0.15) for i in range(4000)])
     assert abs(held - 0.15) < 0.02
+
+
+def test_a_shared_start_never_sees_whom_a_class_is_measured_on(tmp_path):
+    """The rare class has too few val eyes, so train patients are held back for it; all classes have enough of their own."""
+    split = ["train"] * 60 + ["val"] * 8 + ["test"] * 2
+    common = eyes(tmp_path, 70, labels=("common",), split=split).table
+    rare = eyes(tmp_path, 70, labels=("rare",), split=split).table
+    rare = rare[~((rare["split"] == "val") & (rare["eye"] == "left") | (rare["split"] == "val") & (rare.index > 125))]
+    dataset = FundusDataset(tmp_path, {}, pd.concat([common, rare]))
+    assert (rare["split"] == "val").sum() < 8
+    everybody, one = divide(dataset, ALL_CLASSES), divide(dataset, "rare")
+    assert len(one.held_back) >= 8 and len(everybody.held_back) >= 8
+    assert not set(everybody.training.patients) & set(one.held_back.patients)
+
+
+def test_held_back_eyes_that_an_ancestor_has_seen_are_left_out_and_said(tmp_path):
+    part = divide(eyes(tmp_path, 120), "rare")
+    some = part.held_back.patients[:1]
+    left = unseen(part, [patient_hash(name) for name in some])
+    assert set(left.held_back.patients) == set(part.held_back.patients) - set(some)
+    assert "2 of" in left.notes[-1] and "left out" in left.notes[-1]
+    none = unseen(part, [patient_hash(name) for name in part.held_back.patients])
+    assert len(none.held_back) == 0 and "not measured" in none.notes[-1]
+    assert unseen(part, []) is part

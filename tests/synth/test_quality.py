@@ -96,3 +96,10 @@ def test_a_resumed_run_measures_and_keeps_as_the_unbroken_one(eyes, tmp_path):
     assert rows(halves)[0] == rows(whole)[0] and rows(halves)[-1]["kid"] == rows(whole)[-1]["kid"]
     weights = [sha256_file(run.path / "checkpoints" / "generator.safetensors") for run in (whole, halves)]
     assert weights[0] == weights[1]
+
+
+def test_a_run_that_ends_between_two_measurements_is_measured_and_saved_at_its_end(eyes, tmp_path):
+    run = train(eyes, "normal", steps=2, out=tmp_path / "run", **{**OPTIONS, "measure_every": 4})
+    assert [row["step"] for row in rows(run)] == ["2"]
+    _, info = load_generator(run.path)
+    assert info.steps == 2 and info.quality["features"] == "retina"
