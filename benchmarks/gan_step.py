@@ -1,6 +1,6 @@
 """How fast a training step is: images a second of this toolkit's DCGAN over a plain PyTorch loop's, and Lightning's share.
 
-    python benchmarks/gan_step.py [--size 64] [--width 64] [--batch 32] [--steps 40] [--rounds 5]
+    python benchmarks/gan_step.py [--size 64] [--batch 32] [--steps 40] [--rounds 5]
 
 The same networks and the same number of images a step, in one run, round after round in turn:
 
@@ -29,7 +29,8 @@ from fundus_synth.data.cache import image_cache
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.phantom.cohort import write_phantom_dataset
 from fundus_synth.runtime.training import run_steps
-from fundus_synth.synth.models import Wanted, model_named
+from fundus_synth.synth.adversarial import PLAIN
+from fundus_synth.synth.models import LATENT, Wanted, model_named
 from fundus_synth.synth.networks.dcgan import Discriminator, Generator
 from fundus_synth.synth.train import Options, where_and_how
 
@@ -49,10 +50,10 @@ class Files(Dataset):
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1
 
 
-def plain_rate(paths: list[Path], size: int, width: int, batch: int, steps: int) -> float:
+def plain_rate(paths: list[Path], size: int, batch: int, steps: int) -> float:
     """Images a second of the plain loop; the first two steps are not counted."""
-    generator, discriminator = Generator(size, 100, width), Discriminator(size, width)
-    options = {"lr": 2e-4, "betas": (0.5, 0.999)}
+    generator, discriminator = Generator(size, LATENT, PLAIN.width), Discriminator(size, PLAIN.width)
+    options = {"lr": PLAIN.learning_rate, "betas": (0.5, 0.999)}
     g_optimizer = torch.optim.Adam(generator.parameters(), **options)
     d_optimizer = torch.optim.Adam(discriminator.parameters(), **options)
     loader = iter(DataLoader(Files(paths, size), batch_size=batch, shuffle=False, num_workers=2))
@@ -60,7 +61,7 @@ def plain_rate(paths: list[Path], size: int, width: int, batch: int, steps: int)
         if step == 2:
             began = time.perf_counter()
         real = next(loader)
-        fake = generator(torch.randn(batch, 100))
+        fake = generator(torch.randn(batch, LATENT))
         d_optimizer.zero_grad()
         loss = F.softplus(-discriminator(real)).mean() + F.softplus(discriminator(fake.detach())).mean()
         loss.backward()
@@ -106,7 +107,6 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
@@ -119,7 +119,7 @@ def main() -> None:
         wanted = Wanted(dataset, "all-classes", tuple(dataset.class_counts()), options.size, options.batch, "none", 0)
         rounds = []
         for _ in range(options.rounds):
-            plain = plain_rate(paths, options.size, options.width, options.batch, options.steps)
+            plain = plain_rate(paths, options.size, options.batch, options.steps)
             ours, bare = (our_rate(wanted, options.steps, lightning) for lightning in (True, False))
             rounds.append((ours / plain, bare / ours - 1))
     faster, overhead = np.median(rounds, 0)
