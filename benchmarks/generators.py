@@ -1,7 +1,8 @@
 """Which generator comes nearest to real eyes of a rare class, in the same time.
 
     python benchmarks/generators.py ODIR --out RUNS [--models study,dcgan,dcgan-shared,light,light-shared,cyclegan]
-                                    [--classes all] [--minutes 7.5] [--size 64] [--seed 0] [--weights BACKBONE.safetensors]
+                                    [--classes all] [--minutes 7.5] [--size 64] [--seed 0] [--projection-weights FILE]
+                                    [--features timm:NAME --feature-weights FILE]
 
 Eyes with a single label are split by patient 65/10/25 (train, val, test; copies of a photograph kept together). Each model
 learns each class for `--minutes` of wall time on the train patients: `study` is the study's DCGAN, `dcgan` the same with
@@ -10,7 +11,8 @@ begin with one shared start, which takes half of all classes' time together, so 
 translates normal train eyes.
 
 Judged on the test patients: KID with a 95 % interval over patients, recall and precision (3 neighbours), in the retina
-space and, with `--weights`, in the pooled features of that backbone; beside them the floor, real train eyes of the class
+space and in the one named with `--features`, which should not be that of `--projection-weights`, through which the light
+generator's judge looks; beside them the floor, real train eyes of the class
 in the place of the generated ones. Nothing is rejected, and every model shows 500 pictures. A killed run is continued by
 the same command; finished classes are not trained again. Sheets of the first 36 pictures lie in RUNS/sheets.
 
@@ -64,6 +66,8 @@ def train_one(
 ) -> Path:
     """The finished run of model `name` on class `label`; what is finished is not trained again."""
     how = {**MODELS[name], "size": options.size, "seed": options.seed, "quiet": options.quiet}
+    if how["model"] == "light":
+        how["projection_weights"] = options.projection_weights
     path, minutes = out / name / label, options.minutes
     if name.endswith(_SHARED):
         shared = out / name / ALL_CLASSES
@@ -153,15 +157,17 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=7.5)
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--weights", help="mobilenetv2_035 weights: a second feature space")
+    parser.add_argument("--projection-weights", help="of the frozen network in front of the light generator's judge")
+    parser.add_argument("--features", help="a second feature space, timm:NAME")
+    parser.add_argument("--feature-weights")
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
     dataset = eyes_with_one_label(options.data)
     every = list(dataset.class_counts())
     labels = every if options.classes == "all" else options.classes.split(",")
     spaces = [feature_space("retina")]
-    if options.weights:
-        spaces.append(feature_space("timm:mobilenetv2_035", options.weights))
+    if options.features:
+        spaces.append(feature_space(options.features, options.feature_weights))
     print(
         f"{'class':<14}{'eyes':>6}{'test':>6}  {'model':<14}"
         + "".join(f"{space.name + ': KID, recall':<52}" for space in spaces)

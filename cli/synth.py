@@ -37,6 +37,9 @@ def synth_train(
     features: Annotated[str, typer.Option(help="Feature space in which quality is measured: retina, timm:NAME, dinov2 or "
                                                "inception.")] = "retina",
     feature_weights: Annotated[Optional[Path], typer.Option(help="File with that space's weights.")] = None,
+    projection: Annotated[str, typer.Option(help="The frozen network that a light generator is judged through: landmarks, "
+                                                 "timm:NAME, or auto, what the weights are of.")] = "auto",
+    projection_weights: Annotated[Optional[Path], typer.Option(help="File with that network's weights.")] = None,
     devices: Annotated[int, typer.Option(min=1, help="Processes of one node that train together.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Nodes that train together (torchrun or Slurm).")] = 1,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="With --all-classes: keep broken pictures and copies, too.")] = False,
@@ -53,8 +56,9 @@ def synth_train(
         raise UserError("expected either --class NAME or --all-classes")
     options = {"model": model, "size": size, "steps": steps, "minutes": minutes, "batch_size": batch_size, "augment": augment,
                "shared_start": shared_start, "from_class": from_class, "hold_back": hold_back, "features": features,
-               "feature_weights": feature_weights and str(feature_weights), "devices": devices, "nodes": nodes, "seed": seed,
-               "device": device, "precision": precision}  # fmt: skip
+               "feature_weights": feature_weights and str(feature_weights), "projection": projection,
+               "projection_weights": projection_weights and str(projection_weights), "devices": devices, "nodes": nodes,
+               "seed": seed, "device": device, "precision": precision}  # fmt: skip
     dataset = dataset_or_phantoms(data, quiet)
     if all_classes:
         _fill(dataset, fill_to, out, options, json, keep_all=keep_all, workers=workers, ray=ray, slurm=slurm, resume=resume,

@@ -15,8 +15,10 @@ from .adversarial import AdversarialTraining
 from .checkpoint import GeneratorInfo
 from .differentiable_augmentation import augment
 from .image_store import ImageStore
-from .losses import gradient_penalty, relativistic_loss
-from .networks.light import Discriminator, Generator, with_detail
+from .losses import hinge_loss, mean_score
+from .networks.light import Generator
+from .networks.projected import Discriminator
+from .projection import Projection
 from .sampling import sample
 
 
@@ -26,32 +28,31 @@ class LightRecipe:
 
     Attributes:
         classes: the names of the classes, in the order of their numbers; "" is the class of eyes with several labels.
-        batch_size: real and generated images of one step, a multiple of 4.
+        projection: the frozen network that the discriminator looks through.
+        batch_size: real and generated images of one step.
         learning_rate: of both networks (Adam, betas 0 and 0.99).
-        width: channels of the networks' layers next to the image.
+        width: channels of the generator's layers next to the image.
         policy: parts of the differentiable augmentation.
-        penalty: weight of the gradient penalties R1 and R2 (gamma of R3GAN).
-        penalty_every: steps between penalties, which then weigh so much more ("lazy" regularisation of StyleGAN2).
         mirror: show every other real image mirrored, as the patient's other eye.
         average_images: half-life of the generator's moving average, in images.
     """
 
     classes: tuple[str, ...]
+    projection: str = "landmarks"
     batch_size: int = 16
-    learning_rate: float = 4e-4
+    learning_rate: float = 5e-4
     width: int = 32
     policy: tuple[str, ...] = ("color", "translation")
-    penalty: float = 1.0
-    penalty_every: int = 8
     mirror: bool = True
     average_images: int = 10_000
 
 
 class LightTraining(AdversarialTraining):
-    """The relativistic game with gradient penalties (Huang et al. 2024, R3GAN), by class.
+    """The hinge game (Lim and Ye 2017) on the feature maps of a frozen network, by class: see `networks.projected`.
 
     Args:
-        generator, discriminator: as in `networks.light`, for as many classes as the recipe names.
+        generator, discriminator: as in `networks.light` and `networks.projected`, for as many classes as the recipe names.
+        projection: the frozen network; it is not part of the saved state.
         images: the real images.
         labels: the class number of each image.
         recipe: how.
@@ -59,11 +60,18 @@ class LightTraining(AdversarialTraining):
     """
 
     def __init__(
-        self, generator: Generator, discriminator: Discriminator, images: ImageStore, labels: np.ndarray, recipe: LightRecipe,
-        seed: int,
+        self, generator: Generator, discriminator: Discriminator, projection: Projection, images: ImageStore,
+        labels: np.ndarray, recipe: LightRecipe, seed: int,
     ):  # fmt: skip
         super().__init__(generator, discriminator, images, recipe, seed)
         self.labels = torch.as_tensor(labels, dtype=torch.int64)
+        # In a list, so that it is no module of this one: it never changes and need not be saved with every state.
+        self._projection = [projection]
+
+    def on_fit_start(self) -> None:
+        """Bring the images, where they fit, and the frozen network to the device."""
+        super().on_fit_start()
+        self._projection[0].to(self.device)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """One Adam for each network."""
@@ -78,40 +86,31 @@ class LightTraining(AdversarialTraining):
         real, classes = self.real_batch(step), self.class_batch(step)
         fake = self.generator(random_rows(torch.randn, len(real), self.generator.latent, device=real.device), classes)
 
-        seen_real, seen_fake = self.seen(real), self.seen(fake.detach())
-        d_loss, real_scores, fake_scores = self.discriminator_loss(step, seen_real, seen_fake, classes)
+        with torch.no_grad():
+            seen_real = self.seen(real)
+        # Most of the step: the frozen network looks at the generated images once, for both players.
+        seen_fake = self.seen(fake)
+        real_scores = self.discriminator(seen_real, classes)
+        fake_scores = self.discriminator([features.detach() for features in seen_fake], classes)
+        d_loss = hinge_loss(real_scores, fake_scores)
         self.take_step(discriminator_optimizer, d_loss)
 
-        # Its own weights need no gradient here: that saves a quarter of the step.
+        # Its own weights need no gradient here: that saves a part of the step.
         self.discriminator.requires_grad_(False)
-        # The real images' scores are those from before the discriminator's step: asking again costs more than it gives.
-        g_loss = relativistic_loss(self.discriminator.judge(self.seen(fake), classes), real_scores)
+        g_loss = -mean_score(self.discriminator(seen_fake, classes))
         self.take_step(generator_optimizer, g_loss)
         self.discriminator.requires_grad_(True)
 
         self.update_averages(step)
         self.end_step(
-            step, d_loss=d_loss, g_loss=g_loss, real_score=real_scores.mean(), fake_score=fake_scores.mean(),
-            real_side=(real_scores > fake_scores).float().mean(),
+            step, d_loss=d_loss, g_loss=g_loss, real_score=mean_score(real_scores), fake_score=mean_score(fake_scores),
+            real_side=torch.stack([(scores > 0).float().mean() for scores in real_scores]).mean(),
         )  # fmt: skip
 
-    def discriminator_loss(
-        self, step: int, real: Tensor, fake: Tensor, classes: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The discriminator's loss, in every eighth step with its penalties, and the scores of both kinds of images."""
-        penalized = step % self.recipe.penalty_every == 0
-        if penalized:
-            real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_()
-        real_scores, fake_scores = (self.discriminator.judge(seen, classes) for seen in (real, fake))
-        loss = relativistic_loss(real_scores, fake_scores)
-        if penalized:
-            weight = self.recipe.penalty_every * self.recipe.penalty / 2
-            loss = loss + weight * (gradient_penalty(real_scores, real) + gradient_penalty(fake_scores, fake))
-        return loss, real_scores.detach(), fake_scores.detach()
-
-    def seen(self, images: Tensor) -> Tensor:
-        """What the discriminator sees of images: augmented, with their fine detail; float (B, 6, size, size)."""
-        return with_detail(augment(images, self.recipe.policy, self.disguise))
+    def seen(self, images: Tensor) -> list[Tensor]:
+        """What the discriminator sees of images: the mixed feature maps of their augmented copies."""
+        augmented = augment(images, self.recipe.policy, self.disguise)
+        return self.discriminator.mix(self._projection[0](augmented.contiguous(memory_format=torch.channels_last)))
 
     def class_batch(self, step: int) -> Tensor:
         """The class numbers of `real_batch`, int64 (B,)."""
@@ -126,12 +125,22 @@ class LightTraining(AdversarialTraining):
     def start_from(
         self, generator: nn.Module, weights: dict[str, Tensor], info: GeneratorInfo, label: str, path: Path
     ) -> None:
-        """As `AdversarialTraining.start_from`; a generator of several classes, a shared start, gives the one asked for."""
+        """As `AdversarialTraining.start_from`; a generator of several classes, a shared start, gives the one asked for.
+
+        Raises:
+            UserError: as there, or its discriminator looked through another network than this one.
+        """
         theirs = tuple(info.recipe.get("classes", (info.label,)))
+        looked_through = info.recipe.get("projection", self.recipe.projection)
+        if looked_through != self.recipe.projection:
+            raise UserError(
+                f"learnt through {looked_through}; this training looks through {self.recipe.projection}", path=path,
+                hint="Give both the same --projection and --projection-weights.",
+            )  # fmt: skip
         if len(theirs) > 1 and theirs != self.recipe.classes:
             if label not in theirs:
                 raise UserError(f"has not learnt {label!r}; it knows {', '.join(filter(None, theirs))}", path=path)
-            discriminator = Discriminator(generator.size, generator.width, len(theirs))
+            discriminator = Discriminator(self.discriminator.shapes, len(theirs))
             discriminator.load_state_dict(weights)
             generator = generator.of_class(theirs.index(label))
             weights = discriminator.of_class(theirs.index(label)).state_dict()

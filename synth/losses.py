@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,24 +19,16 @@ def generator_loss(fake: Tensor) -> Tensor:
     return F.softplus(-fake).mean()
 
 
-def relativistic_loss(winner: Tensor, loser: Tensor) -> Tensor:
-    """-log sigmoid(winner - loser), mean over the pairs: a scalar (Jolicoeur-Martineau 2019; Huang et al. 2024, eq. 2).
+def hinge_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """max(0, 1 - real) + max(0, 1 + fake), means over the scores of each judge, summed over the judges: a scalar.
 
-    The discriminator lets the real image of each pair win, the generator its own. An image is judged only beside another,
-    so a generator gains nothing by making one kind of image that passes: this keeps it from collapsing.
+    Lim and Ye 2017, "Geometric GAN", with the sum over judges of Sauer et al. 2021, eq. 4. The generator's loss is
+    the negative `mean_score` of its images.
     """
-    return F.softplus(loser - winner).mean()
+    pairs = zip(real, fake, strict=True)
+    return torch.stack([F.relu(1 - true).mean() + F.relu(1 + made).mean() for true, made in pairs]).sum()
 
 
-def gradient_penalty(scores: Tensor, inputs: Tensor) -> Tensor:
-    """Mean over the batch of the squared norm of the score's gradient: a scalar (Mescheder, Geiger and Nowozin 2018, eq. 9).
-
-    Of real images it is called R1, of generated ones R2. An image with several scores has their mean.
-
-    Args:
-        scores: (B,) or (B, P) scores.
-        inputs: (B, ...) what they are scores of, requiring gradients.
-    """
-    total = scores.flatten(1).mean(1).sum() if scores.ndim > 1 else scores.sum()
-    (gradient,) = torch.autograd.grad(total, inputs, create_graph=True)
-    return gradient.float().square().flatten(1).sum(1).mean()
+def mean_score(scores: Sequence[Tensor]) -> Tensor:
+    """The mean score of each judge, summed over the judges: a scalar."""
+    return torch.stack([score.mean() for score in scores]).sum()

@@ -18,7 +18,8 @@ from .generator_training import GeneratorTraining
 from .held_back import ALL_CLASSES
 from .image_store import ImageStore, field_of_view
 from .light_training import LightRecipe, LightTraining
-from .networks import dcgan, light
+from .networks import dcgan, light, projected
+from .projection import projection
 
 SIZES = (16, 32, 64, 128, 256, 512)
 LATENT = 100
@@ -38,6 +39,7 @@ class Wanted:
         seed: of everything random.
         source: real images to translate, for a model that translates.
         source_label: their class.
+        projection, projection_weights: what the judge of a light generator looks through, as in `projection.projection`.
     """
 
     training: FundusDataset
@@ -49,6 +51,8 @@ class Wanted:
     seed: int
     source: FundusDataset | None = None
     source_label: str = ""
+    projection: str = "auto"
+    projection_weights: str | None = None
 
 
 @dataclass(frozen=True)
@@ -106,19 +110,20 @@ def make_light(wanted: Wanted) -> LightTraining:
     labels = wanted.training.column("label")
     names = tuple(sorted(set(labels))) if wanted.label == ALL_CLASSES else (wanted.label,)
     numbers = np.array([names.index(label) for label in labels]) if len(names) > 1 else np.zeros(len(labels), np.int64)
-    recipe = LightRecipe(classes=names, policy=choose_policy(wanted.augment, wanted.classes))
+    looking_through = projection(wanted.projection, wanted.projection_weights, wanted.size)
+    recipe = LightRecipe(
+        classes=names, projection=looking_through.name, policy=choose_policy(wanted.augment, wanted.classes)
+    )
     if wanted.batch_size is not None:
         recipe = replace(recipe, batch_size=wanted.batch_size)
-    if recipe.batch_size % 4:
-        raise UserError(f"--batch-size is {recipe.batch_size}; expected a multiple of 4 for the model light")
     images = ImageStore(image_cache(wanted.training, wanted.size))
     torch.manual_seed(wanted.seed)
     generator = light.Generator(wanted.size, LATENT, recipe.width, len(names))
-    discriminator = light.Discriminator(wanted.size, recipe.width, len(names))
+    discriminator = projected.Discriminator(looking_through.shapes, len(names))
     generator.field_of_view.copy_(field_of_view(images.pixels, recipe.mirror))
     generator.start_from(images.pixels, recipe.mirror)
     networks = (network.to(memory_format=torch.channels_last) for network in (generator, discriminator))
-    return LightTraining(*networks, images, numbers, recipe, wanted.seed)
+    return LightTraining(*networks, looking_through, images, numbers, recipe, wanted.seed)
 
 
 def make_cyclegan(wanted: Wanted) -> CycleTraining:

@@ -59,6 +59,8 @@ class Options:
         hold_back: share of the patients held back to measure quality where there is no val split; 0 for none.
         features: space in which quality is measured, see `feature_spaces.feature_space`.
         feature_weights: file of its weights, where it needs one.
+        projection: the frozen network that the judge of a light generator looks through, see `projection.projection`.
+        projection_weights: file of its weights, where it needs one.
         seed, device, precision: as everywhere.
         save_every: steps between states and sample sheets.
         measure_every: steps between measurements of quality.
@@ -76,6 +78,8 @@ class Options:
     hold_back: float = SHARE_HELD_BACK
     features: str = "retina"
     feature_weights: str | None = None
+    projection: str = "auto"
+    projection_weights: str | None = None
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
@@ -221,9 +225,10 @@ def build(
         source = divide(dataset, wanted.from_class, wanted.hold_back).training
     training = model.make(
         Wanted(
-            seen, label, classes, wanted.size, wanted.batch_size, wanted.augment, wanted.seed, source, wanted.from_class
+            seen, label, classes, wanted.size, wanted.batch_size, wanted.augment, wanted.seed, source, wanted.from_class,
+            wanted.projection, wanted.projection_weights,
         )
-    )
+    )  # fmt: skip
     known = {"licence": dataset.info.get("licence", ""), "fingerprint": dataset.fingerprint}
     parts = [seen] if source is None else [seen, source]
     info = GeneratorInfo(

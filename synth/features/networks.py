@@ -65,22 +65,37 @@ def timm_space(model: str, weights: Path | str | None, name: str | None = None) 
     Raises:
         UserError: no such model, no weights, or weights that do not fit.
     """
+    name = name or f"timm:{model}"
+    network, file = timm_network(model, weights, f"the feature space {name}", "--feature-weights")
+    return NetworkSpace(name, f"1 {file.sha256}", _side(network.pretrained_cfg), _normalizing(network, file))
+
+
+def timm_network(
+    model: str, weights: Path | str | None, what: str, option: str
+) -> tuple[torch.nn.Module, WeightFile]:
+    """The timm network `model` without its head, in evaluation mode, with the weights of a file.
+
+    Args:
+        what, option: for what it is and by which option its weights are named, for errors.
+
+    Raises:
+        UserError: no such model, no weights, or weights that do not fit.
+    """
     import timm
 
     from ...runtime.weights import load_into, read_weights
 
-    name = name or f"timm:{model}"
     if not timm.is_model(model):
         close = difflib.get_close_matches(model, timm.list_models(), n=5) or ["mobilenetv2_100", "resnet18"]
         raise UserError(f"timm has no model {model!r}", hint=f"Perhaps {', '.join(close)}.")
     if weights is None:
-        raise UserError(f"the feature space {name} needs a file of weights", hint="Name it with --feature-weights.")
+        raise UserError(f"{what} needs a file of weights", hint=f"Name it with {option}.")
     file = read_weights(weights)
     _refuse_other_model(file, model)
     network = timm.create_model(model, num_classes=0, **_options(model, file))
     heads = network.pretrained_cfg["classifier"]
     load_into(network, file, (heads,) if isinstance(heads, str) else tuple(heads))
-    return NetworkSpace(name, f"1 {file.sha256}", _side(network.pretrained_cfg), _normalizing(network.eval(), file))
+    return network.eval(), file
 
 
 def dinov2_space(weights: Path | str | None) -> NetworkSpace:
@@ -150,12 +165,18 @@ def _side(config: dict) -> int:
     return own if fixed else min(own, _SIZE)
 
 
-def _normalizing(network: torch.nn.Module, file: WeightFile) -> Callable[[torch.Tensor], torch.Tensor]:
+def mean_and_spread(network: torch.nn.Module, file: WeightFile) -> tuple[torch.Tensor, torch.Tensor]:
+    """What the network's inputs, RGB in 0..1, are normalised with: two float (1, 3, 1, 1)."""
     import torch
 
     config = network.pretrained_cfg
-    mean, std = (
+    mean, spread = (
         torch.tensor(config[fact] if file.number(fact) is None else (file.number(fact),) * 3).view(1, 3, 1, 1)
         for fact in ("mean", "std")
     )
-    return lambda images: network((images / 255 - mean) / std)
+    return mean, spread
+
+
+def _normalizing(network: torch.nn.Module, file: WeightFile) -> Callable[[torch.Tensor], torch.Tensor]:
+    mean, spread = mean_and_spread(network, file)
+    return lambda images: network((images / 255 - mean) / spread)

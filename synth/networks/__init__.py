@@ -6,21 +6,17 @@ from torch import nn
 
 from . import cyclegan, dcgan, light
 
-NETWORKS = {
-    "dcgan": (dcgan.Generator, dcgan.Discriminator),
-    "light": (light.Generator, light.Discriminator),
-    "cyclegan": (cyclegan.Generator, cyclegan.Discriminator),
-}
+GENERATORS = {"dcgan": dcgan.Generator, "light": light.Generator, "cyclegan": cyclegan.Generator}
 
 
 def build_generator(architecture: dict) -> nn.Module:
     """The generator that `architecture` describes.
 
     Args:
-        architecture: `{"model": a key of NETWORKS, **keyword arguments of its generator}`.
+        architecture: `{"model": a key of GENERATORS, **keyword arguments of its generator}`.
 
     Raises:
         KeyError, TypeError, ValueError: no such model, or arguments that it does not take.
     """
     arguments = dict(architecture)
-    return NETWORKS[arguments.pop("model")][0](**arguments)
+    return GENERATORS[arguments.pop("model")](**arguments)

@@ -1,10 +1,9 @@
-"""The light generator and its discriminator: for 40 to 3000 eyes, on a few processor cores.
+"""The light generator: for 40 to 3000 eyes, on a few processor cores.
 
-Assembled from published parts, each chosen because it is cheap or because fine texture, vessels above all, is what a small
-generator gets wrong first: a latent vector that also scales and shifts every layer (Chen, Lucic, Houlsby and Gelly 2019,
-"self modulation"), an image that is the sum of ever finer ones (Karras et al. 2020, StyleGAN2, section 4.2), a discriminator
-without normalisation (Huang et al. 2024, R3GAN) that judges patches beside the whole (Isola et al. 2017), by the class
-(Miyato and Koyama 2018, projection), and sees the image's fine detail enlarged beside the image.
+Assembled from published parts, each chosen because it is cheap: transposed convolutions as in DCGAN, a latent vector that also
+scales and shifts every layer (Chen, Lucic, Houlsby and Gelly 2019, "self modulation"), and an image that is the sum of ever
+finer ones (Karras et al. 2020, StyleGAN2, section 4.2). Its first images are blurred eyes already, see `start_from`. What
+judges it lies in `projected`.
 """
 
 from __future__ import annotations
@@ -27,10 +26,6 @@ _FINER_IS_WEAKER = 0.6
 _COARSE = 16
 _BRIGHTEST = 0.99
 _PART = 64
-# Fine detail of an eye at 64 px has a standard deviation of 0.02, its shading one of 0.5.
-_ENLARGE = 8.0
-_PATCHES_FROM = 1
-_GROUP = 4
 
 
 class Generator(nn.Module):
@@ -120,76 +115,26 @@ class Generator(nn.Module):
         return (torch.tanh(images.float() + self.mean) + 1) * self.field_of_view - 1
 
     def of_class(self, number: int) -> Generator:
-        """The same generator for class `number` alone: the start of its own training."""
-        return _with_one_class(self, "class_style", number)
-
-
-class Discriminator(nn.Module):
-    """Images to scores, high means real: as many of the whole image as of its patches, so that a mean weighs both alike.
-
-    Batches are judged in groups of 4, by how much their images differ as well (Karras et al. 2018, minibatch deviation),
-    so a batch must be a multiple of 4.
-
-    Args:
-        size, width, classes: as for the generator.
-
-    Raises:
-        ValueError: `size` is not a power of two from 16 up.
-    """
-
-    def __init__(self, size: int = 64, width: int = 32, classes: int = 1):
-        super().__init__()
-        self.classes = classes
-        channels = channel_plan(size, width)[::-1]
-        pairs = zip([6, *channels], channels, strict=False)
-        self.layers = nn.ModuleList(nn.Conv2d(before, after, 4, 2, 1) for before, after in pairs)
-        self.patch_score = nn.Conv2d(channels[_PATCHES_FROM], 1, 1)
-        self.summary = nn.Conv2d(channels[-1] + 1, channels[-1], 4)
-        self.score = nn.Linear(channels[-1], 1)
-        self.class_score = nn.Embedding(classes, channels[-1])
-        self.apply(_initialize)
-        for last in (self.patch_score, self.score, self.class_score):
-            nn.init.normal_(last.weight, 0, 0.02)
-
-    def forward(self, images: Tensor, classes: Tensor | None = None) -> Tensor:
-        """(B, 3, size, size) in -1..1 -> (B, 2 P) float32 scores (logits), where P is the number of patches.
-
-        Args:
-            classes: int64 (B,) class numbers; None for class 0.
-        """
-        return self.judge(with_detail(images), classes)
-
-    def judge(self, inputs: Tensor, classes: Tensor | None = None) -> Tensor:
-        """The scores of what `with_detail` made of images, (B, 6, size, size): gradient penalties are taken here."""
-        if classes is None:
-            classes = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
-        features = inputs
-        for number, layer in enumerate(self.layers):
-            features = F.leaky_relu(layer(features), _SLOPE)
-            if number == _PATCHES_FROM:
-                patches = self.patch_score(features).flatten(1)
-        summary = F.leaky_relu(self.summary(with_deviation(features)).flatten(1), _SLOPE)
-        by_class = (self.class_score(classes) * summary).sum(1, keepdim=True) / summary.shape[1] ** 0.5
-        whole = self.score(summary) + by_class
-        return torch.cat([whole.expand_as(patches), patches], 1).float()
-
-    def of_class(self, number: int) -> Discriminator:
-        """The same discriminator for class `number` alone."""
-        return _with_one_class(self, "class_score", number)
+        """The same generator for class `number` alone, with weights of its own: the start of its own training."""
+        alone = copy.deepcopy(self)
+        alone.classes = 1
+        alone.class_style = one_row(self.class_style, number)
+        return alone
 
 
 class Layer(nn.Module):
-    """Twice the size: bilinear enlargement, convolution of 3 x 3, `ModulatedNorm`."""
+    """Twice the size: transposed convolution of 4 x 4, `ModulatedNorm`."""
 
     def __init__(self, before: int, after: int):
         super().__init__()
-        self.convolution = nn.Conv2d(before, after, 3, 1, 1, bias=False)
+        self.convolution = nn.ConvTranspose2d(before, after, 4, 2, 1, bias=False)
         self.norm = ModulatedNorm(after)
-        nn.init.kaiming_normal_(self.convolution.weight, _SLOPE)
+        # Each output pixel meets 2 x 2 of the 4 x 4 weights of every channel.
+        nn.init.normal_(self.convolution.weight, 0, (2 / (4 * before)) ** 0.5)
 
     def forward(self, features: Tensor, style: Tensor) -> Tensor:
         """(B, before, n, n) and (B, 128) -> (B, after, 2 n, 2 n)."""
-        return self.norm(self.convolution(enlarge(features)), style)
+        return self.norm(self.convolution(features), style)
 
 
 class ModulatedNorm(nn.Module):
@@ -228,41 +173,6 @@ def enlarge(images: Tensor) -> Tensor:
     return F.interpolate(images, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def with_detail(images: Tensor) -> Tensor:
-    """Images and, as three more channels, their fine detail, enlarged and squashed to -1..1: (B, 3, n, n) -> (B, 6, n, n).
-
-    Detail is what a binomial filter of 3 x 3 takes away. Without this a discriminator hardly sees it beside the shading.
-    """
-    return torch.cat([images, torch.tanh(_ENLARGE * (images - smooth(images)))], 1)
-
-
-def smooth(images: Tensor) -> Tensor:
-    """The binomial filter 1 2 1 in both directions, the border repeated."""
-    channels = images.shape[1]
-    kernel = torch.tensor([0.25, 0.5, 0.25], dtype=images.dtype, device=images.device)
-    padded = F.pad(images, (1, 1, 1, 1), mode="replicate")
-    rows = F.conv2d(padded, kernel.view(1, 1, 1, 3).expand(channels, 1, 1, 3), groups=channels)
-    return F.conv2d(rows, kernel.view(1, 1, 3, 1).expand(channels, 1, 3, 1), groups=channels)
-
-
-def with_deviation(features: Tensor) -> Tensor:
-    """One more channel, the mean standard deviation within each group of 4 neighbours; (B, C, n, n) -> (B, C + 1, n, n)."""
-    count, _, height, width = features.shape
-    groups = features.float().reshape(count // _GROUP, _GROUP, -1)
-    deviation = (groups.var(1, unbiased=False) + 1e-8).sqrt().mean(1).repeat_interleave(_GROUP)
-    channel = deviation.to(features.dtype)[:, None, None, None].expand(-1, 1, height, width)
-    return torch.cat([features, channel], 1)
-
-
-def _with_one_class(network: nn.Module, name: str, number: int) -> nn.Module:
-    alone = copy.deepcopy(network)
-    alone.classes = 1
-    kept = getattr(network, name).weight.detach()[number : number + 1].clone()
-    setattr(alone, name, nn.Embedding.from_pretrained(kept, freeze=False))
-    return alone
-
-
-def _initialize(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.kaiming_normal_(module.weight, _SLOPE)
-        nn.init.zeros_(module.bias)
+def one_row(embedding: nn.Embedding, number: int) -> nn.Embedding:
+    """An embedding of one class, with the weights that `embedding` has for class `number`."""
+    return nn.Embedding.from_pretrained(embedding.weight.detach()[number : number + 1].clone(), freeze=False)

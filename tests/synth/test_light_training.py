@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -97,22 +99,21 @@ def test_resuming_ends_with_the_same_bytes_also_within_the_shared_start(two_clas
     assert weights(resumed) == weights(whole)
 
 
-def test_penalties_come_every_eighth_step(two_classes, tmp_path, monkeypatch):
-    from fundus_synth.synth import light_training
-
-    seen = []
-    monkeypatch.setattr(
-        light_training, "gradient_penalty", lambda scores, inputs: seen.append(inputs.shape) or (scores * 0).mean()
-    )
-    train(two_classes, ALL_CLASSES, steps=17, out=tmp_path / "run", **OPTIONS)
-    assert seen == [(4, 6, 16, 16)] * 6  # real and generated, in steps 0, 8 and 16
+def test_the_frozen_network_is_not_part_of_the_state_and_a_start_through_another_one_is_refused(
+    two_classes, shared, tmp_path
+):
+    state = read_training(shared.path)["networks"]
+    assert not [name for name in state if "projection" in name or "stages" in name]
+    assert read_info(shared.path / "checkpoints" / "generator.json").recipe["projection"] == "landmarks"
+    description = shared.path / "checkpoints" / "generator.json"
+    other = tmp_path / "other"
+    shutil.copytree(shared.path, other)
+    changed = description.read_text().replace('"projection": "landmarks"', '"projection": "timm:resnet18 0123"')
+    (other / "checkpoints" / "generator.json").write_text(changed)
+    with pytest.raises(UserError, match="learnt through timm:resnet18 0123; this training looks through landmarks"):
+        train(two_classes, "red", steps=1, shared_start=other, out=tmp_path / "run", **OPTIONS)
 
 
 def test_the_watchdog_s_disguise_and_pace_are_part_of_the_state(shared):
     networks = read_training(shared.path)["networks"]
     assert networks["disguise"] == 0 and networks["pace"] == 1
-
-
-def test_batches_must_fill_groups_of_four(two_classes, tmp_path):
-    with pytest.raises(UserError, match="multiple of 4"):
-        train(two_classes, "red", steps=1, out=tmp_path / "run", **{**OPTIONS, "batch_size": 6})

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from fundus_synth.synth.losses import discriminator_loss, generator_loss, gradient_penalty, relativistic_loss
+from fundus_synth.synth.losses import discriminator_loss, generator_loss, hinge_loss, mean_score
 
 REAL, FAKE = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
 
@@ -36,29 +36,10 @@ def test_certain_scores_give_finite_losses_and_gradients():
     assert torch.isfinite(loss) and certain.grad.item() == pytest.approx(2.0)
 
 
-def test_relativistic_loss_by_hand():
-    expected = -(math.log(sigmoid(2 - 0.5)) + math.log(sigmoid(-1 + 3))) / 2
-    assert relativistic_loss(REAL, FAKE).item() == pytest.approx(expected, rel=1e-6)
+def test_hinge_loss_by_hand():
+    # Of the first judge: real 2 -> 0, -1 -> 2, mean 1; made 0.5 -> 1.5, -3 -> 0, mean 0.75. Of the second: 0 -> 1 and 1.
+    assert hinge_loss([REAL, torch.zeros(3)], [FAKE, torch.zeros(5)]).item() == pytest.approx(1 + 0.75 + 2)
 
 
-def test_relativistic_loss_sees_only_differences():
-    assert relativistic_loss(REAL + 5, FAKE + 5).item() == pytest.approx(relativistic_loss(REAL, FAKE).item())
-    assert relativistic_loss(FAKE, REAL) > relativistic_loss(REAL, FAKE)
-
-
-def test_gradient_penalty_of_a_linear_score_is_its_squared_weight():
-    weight = torch.tensor([[1.0, -2.0, 2.0]], requires_grad=True)
-    inputs = torch.randn(5, 3, requires_grad=True)
-    penalty = gradient_penalty((inputs @ weight.T).squeeze(1), inputs)
-    assert penalty.item() == pytest.approx(9)
-    penalty.backward()
-    assert torch.allclose(weight.grad, 2 * weight)
-
-
-def test_gradient_penalty_of_several_scores_is_that_of_their_mean():
-    inputs = torch.randn(4, 1, 2, 2, requires_grad=True)
-    scores = torch.stack([inputs.flatten(1).sum(1), 3 * inputs.flatten(1).sum(1)], 1)
-    assert gradient_penalty(scores, inputs).item() == pytest.approx(4 * 2**2)
-    assert gradient_penalty(inputs.square().flatten(1).sum(1), inputs).item() == pytest.approx(
-        4 * inputs.square().flatten(1).sum(1).mean().item(), rel=1e-5
-    )
+def test_mean_score_weighs_judges_alike_however_many_places_they_judge():
+    assert mean_score([REAL, torch.ones(100)]).item() == pytest.approx(0.5 + 1)
