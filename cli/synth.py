@@ -166,3 +166,42 @@ def synth_walk(
 
     path = walk(run, out, eyes=eyes, truncation=truncation, seed=seed, device=device)
     show(json, {"file": str(path)}, f"{path}: generated eyes, not photographs")
+
+
+@synth.command("publish")
+def synth_publish(
+    dataset: Annotated[Path, typer.Argument(help="Synthetic dataset folder with a passed audit.")],
+    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    licence: Annotated[Optional[str], typer.Option(help="Licence of the set as you state it, e.g. CC-BY-NC-4.0; default that of "
+                                                        "the training data.")] = None,
+    publisher: Annotated[str, typer.Option(help="Who publishes it.")] = "",
+    url: Annotated[str, typer.Option(help="Where it will be found.")] = "",
+    generator: Annotated[Optional[Path], typer.Option(help="Run that made it, to record how it was trained.")] = None,
+    shards: Annotated[Optional[int], typer.Option(min=1, help="WebDataset shards of so many images, not single files.")] = None,
+    parquet: Annotated[bool, typer.Option("--parquet", help="The table as Parquet, too.")] = False,
+    quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Make a folder that others can use and check. Copies that the audit found are left out."""
+    from ..data.dataset import FundusDataset
+    from ..synth.publish import publish
+
+    published = publish(FundusDataset.open(dataset), out, licence=licence, publisher=publisher, url=url, generator=generator,
+                        shards=shards, parquet=parquet, quiet=quiet)  # fmt: skip
+    show(json, published.summary(), *published.lines())
+
+
+@synth.command("verify")
+def synth_verify(
+    published: Annotated[Path, typer.Argument(help="Folder of fundus-synth publish.")],
+    generator: Annotated[Optional[list[Path]], typer.Option(help="Run that made it: make its images again and compare; "
+                                                                 "may be repeated.")] = None,
+    sample: Annotated[Optional[int], typer.Option(min=1, help="With --generator: only so many images; default all.")] = None,
+    seed: Annotated[int, typer.Option(help="Chooses those of --sample.")] = 0,
+    quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Check a published set: files, table, marks, and with --generator every pixel. Exit code 1 when there is a fault."""
+    from ..synth.verify import verify
+
+    result = verify(published, generator or (), sample, seed=seed, quiet=quiet)
+    show(json, result.summary(), *result.lines())
+    raise typer.Exit(0 if result.ok else 1)

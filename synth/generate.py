@@ -25,10 +25,10 @@ from ..runtime.workers import available_cores, map_in_order
 from ..version import __version__
 from .checkpoint import GeneratorInfo, load_generator, slug
 from .generator_training import seed_of
+from .marks import NOT_A_PATIENT
 from .rejection import REASONS, Judge, Rejection, Sieve
 from .sampling import NETWORK_BATCH, one_thread, sample
 
-NOT_A_PATIENT = "Synthetic fundus image, not a photograph of a patient"
 MOST_DRAWS = 20
 """For each image wanted, so many are drawn at most."""
 REJECTED = "rejected.csv"
@@ -219,7 +219,7 @@ def describe_image(info: GeneratorInfo, index: int, seed: int, truncation: float
         "fundus-synth:class": info.label,
     }
     if truncation != 1:
-        text["fundus-synth:truncation"] = f"{truncation:g}"
+        text["fundus-synth:truncation"] = str(truncation)
     return row, text
 
 

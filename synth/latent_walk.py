@@ -19,8 +19,8 @@ from ..runtime.errors import UserError
 from ..runtime.files import atomic_path, refuse_existing
 from ..version import __version__
 from .checkpoint import load_generator
-from .generate import NOT_A_PATIENT
 from .generator_training import seed_of
+from .marks import NOT_A_PATIENT
 from .sampling import images_of, latent_of, one_thread
 
 SUFFIXES = (".gif", ".webp", ".png")
