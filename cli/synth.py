@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from .common import Data, Device, Json, Out, Precision, Quiet, Resume, Seed, app, dataset_or_phantoms, show
+from .common import Data, Device, Json, Out, Precision, Quiet, Resume, Seed, Workers, app, dataset_or_phantoms, show
 
 # Typer evaluates annotations at run time and wants Optional[...] in them.
 # ruff: noqa: UP007, UP045
@@ -166,6 +166,30 @@ def synth_walk(
 
     path = walk(run, out, eyes=eyes, truncation=truncation, seed=seed, device=device)
     show(json, {"file": str(path)}, f"{path}: generated eyes, not photographs")
+
+
+@synth.command("audit")
+def synth_audit(
+    synthetic: Annotated[Path, typer.Argument(help="Dataset of generated images.")],
+    against: Annotated[Path, typer.Option(help="Dataset that the generator was trained on.")],
+    holdout: Annotated[Optional[Path], typer.Option(help="Real eyes of other patients; default those of --against that the "
+                                                         "generator has not seen.")] = None,
+    run: Annotated[Optional[Path], typer.Option(help="Run of fundus-synth train: question its discriminator, too.")] = None,
+    features: Annotated[str, typer.Option(help="Feature space: retina, timm:NAME, dinov2 or inception.")] = "retina",
+    feature_weights: Annotated[Optional[Path], typer.Option(help="File with that space's weights.")] = None,
+    no_pictures: Annotated[bool, typer.Option("--no-pictures", help="No photographs on the page.")] = False,
+    seed: Seed = 0, workers: Workers = None, quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Look for copies of training eyes, and for what tells who was in the training. Exit code 1 when it is not passed."""
+    from ..data.dataset import FundusDataset
+    from ..synth.privacy.audit import audit
+
+    real = None if holdout is None else FundusDataset.open(holdout)
+    found = audit(FundusDataset.open(synthetic), FundusDataset.open(against), real, run=run, features=features,
+                  feature_weights=feature_weights, seed=seed, workers=workers, quiet=quiet)  # fmt: skip
+    found.write(pictures=not no_pictures)
+    show(json, found.summary(), *found.lines(pictures=not no_pictures))
+    raise typer.Exit(0 if found.passed else 1)
 
 
 @synth.command("publish")
