@@ -168,6 +168,24 @@ def synth_walk(
     show(json, {"file": str(path)}, f"{path}: generated eyes, not photographs")
 
 
+@synth.command("evaluate")
+def synth_evaluate(
+    dataset: Annotated[Path, typer.Argument(help="Synthetic dataset folder.")],
+    against: Annotated[Path, typer.Option(help="Real eyes; their val and test split where they have one.")],
+    features: Annotated[Optional[list[str]], typer.Option(help="Feature space: retina (default), timm:NAME, dinov2 or "
+                                                               "inception; repeatable.")] = None,
+    feature_weights: Annotated[Optional[list[Path]], typer.Option(help="File of weights, one for each space that has "
+                                                                       "some, in order.")] = None,
+    workers: Workers = None, seed: Seed = 0, quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """How near synthetic eyes are to real ones that the generator has not seen, beside what real eyes reach."""
+    from ..synth.evaluate import evaluate
+
+    found = evaluate(dataset, against, features=features or ("retina",), feature_weights=feature_weights or (), seed=seed,
+                     workers=workers, quiet=quiet)  # fmt: skip
+    show(json, found.summary(), found.table().round(3).to_string(index=False), *found.lines())
+
+
 @synth.command("audit")
 def synth_audit(
     synthetic: Annotated[Path, typer.Argument(help="Dataset of generated images.")],

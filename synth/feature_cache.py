@@ -41,11 +41,11 @@ def cached_features(
     """
     images = checked_images(images)
     digests = [image_digest(image) for image in images]
-    known = _read(space)
+    known = stored_features(space)
     missing = list({digest: i for i, digest in enumerate(digests) if digest not in known}.values())
     if missing:
         found = dict(zip([digests[i] for i in missing], _measured(space, images, missing, workers, quiet), strict=True))
-        _add(space, found)
+        store_features(space, found)
         known |= found
     return np.array([known[digest] for digest in digests], np.float32).reshape(len(images), space.dimensions)
 
@@ -68,12 +68,13 @@ def _measured(
     parts = [np.asarray(images[rows[i : i + _AT_ONCE]]) for i in range(0, len(rows), _AT_ONCE)]
     workers = workers if space.in_processes else 0
     with Progress(len(rows), f"measuring {space.name}", quiet=quiet) as progress:
-        for part in map_in_order(partial(_of_part, space), parts, workers):
+        for part in map_in_order(partial(measured_here, space), parts, workers):
             progress.advance(len(part))
             yield from part
 
 
-def _of_part(space: FeatureSpace, images: np.ndarray) -> np.ndarray:
+def measured_here(space: FeatureSpace, images: np.ndarray) -> np.ndarray:
+    """`space.features(images)`, on one thread where this is a worker process."""
     if multiprocessing.parent_process() is not None:
         import torch
 
@@ -82,7 +83,7 @@ def _of_part(space: FeatureSpace, images: np.ndarray) -> np.ndarray:
     return space.features(images)
 
 
-def _read(space: FeatureSpace) -> dict[bytes, np.ndarray]:
+def stored_features(space: FeatureSpace) -> dict[bytes, np.ndarray]:
     """{digest: features} of what is stored, the oldest first."""
     path = cache_file(space)
     if not path.is_file():
@@ -97,9 +98,9 @@ def _read(space: FeatureSpace) -> dict[bytes, np.ndarray]:
     return {digest.tobytes(): row for digest, row in zip(digests, features, strict=True)}
 
 
-def _add(space: FeatureSpace, found: dict[bytes, np.ndarray]) -> None:
+def store_features(space: FeatureSpace, found: dict[bytes, np.ndarray]) -> None:
     """Store `found` with what is there by now: another process may have written meanwhile."""
-    kept = list((_read(space) | found).items())[-MOST_IMAGES:]
+    kept = list((stored_features(space) | found).items())[-MOST_IMAGES:]
     digests = np.frombuffer(b"".join(digest for digest, _ in kept), np.uint8).reshape(-1, 32)
     with atomic_path(cache_file(space)) as path:
         save_file({"digests": digests, "features": np.stack([row for _, row in kept]).astype(np.float32)}, path)
