@@ -22,7 +22,8 @@ def synth_train(
     fill_to: Annotated[Optional[int], typer.Option(min=1, help="With --all-classes: images each class shall have in the end; "
                                                                "default as many as the largest has.")] = None,
     data: Data = None,
-    model: Annotated[str, typer.Option(help="dcgan, cyclegan or light (experimental).")] = "dcgan",
+    model: Annotated[Optional[str], typer.Option(help="light, dcgan or cyclegan; default light where --projection-weights are "
+                                                      "given, else dcgan.")] = None,
     size: Annotated[int, typer.Option(help="Image size, pixels.")] = 64,
     steps: Annotated[Optional[int], typer.Option(min=1, help="Training steps; see fundus-synth plan.")] = None,
     minutes: Annotated[Optional[float], typer.Option(help="Stop after this long, instead of after steps.")] = None,
@@ -54,6 +55,7 @@ def synth_train(
 
     if all_classes == (label is not None):
         raise UserError("expected either --class NAME or --all-classes")
+    model = model or ("dcgan" if projection_weights is None else "light")
     options = {"model": model, "size": size, "steps": steps, "minutes": minutes, "batch_size": batch_size, "augment": augment,
                "shared_start": shared_start, "from_class": from_class, "hold_back": hold_back, "features": features,
                "feature_weights": feature_weights and str(feature_weights), "projection": projection,
@@ -183,7 +185,9 @@ def synth_evaluate(
 
     found = evaluate(dataset, against, features=features or ("retina",), feature_weights=feature_weights or (), seed=seed,
                      workers=workers, quiet=quiet)  # fmt: skip
-    show(json, found.summary(), found.table().round(3).to_string(index=False), *found.lines())
+    table = found.table()
+    shown = [] if table.empty else [table.round(3).to_string(index=False)]
+    show(json, found.summary(), *shown, *found.lines())
 
 
 @synth.command("audit")

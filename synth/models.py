@@ -142,6 +142,6 @@ def plain_values(recipe: object) -> dict:
 
 MODELS = {
     "dcgan": Model(make_dcgan, steps=4000, steps_alone=8000, shares_start=True, shared_steps=16_000),
-    "light": Model(make_light, steps=4000, steps_alone=12_000, shares_start=True, shared_steps=16_000),
+    "light": Model(make_light, steps=2000, steps_alone=6000, shares_start=True, shared_steps=8000),
     "cyclegan": Model(make_cyclegan, steps=3000, steps_alone=3000, translates=True, gains_by_bf16=False),
 }

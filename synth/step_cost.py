@@ -70,7 +70,9 @@ def time_steps(
     training = chosen.make(Wanted(few, label, tuple(dataset.class_counts()), size, batch_size, "auto", 0, source))
     where, dtype = where_and_how(Options(model=model, device=device, precision=precision))
     clock = _Clock(where)
-    run_steps(training, range(_WARMING_UP + _TIMED), clock, where, dtype)
+    # The steps after a head start of the discriminators, if there is one, are most of a training.
+    first = getattr(training.recipe, "head_start", 0)
+    run_steps(training, range(first, first + _WARMING_UP + _TIMED), clock, where, dtype)
     return StepCost(model, training.batch_size, clock.seconds, _memory(where), _disk(training))
 
 

@@ -70,9 +70,7 @@ def timm_space(model: str, weights: Path | str | None, name: str | None = None) 
     return NetworkSpace(name, f"1 {file.sha256}", _side(network.pretrained_cfg), _normalizing(network, file))
 
 
-def timm_network(
-    model: str, weights: Path | str | None, what: str, option: str
-) -> tuple[torch.nn.Module, WeightFile]:
+def timm_network(model: str, weights: Path | str | None, what: str, option: str) -> tuple[torch.nn.Module, WeightFile]:
     """The timm network `model` without its head, in evaluation mode, with the weights of a file.
 
     Args:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from fundus_synth.synth.networks import build_generator
-from fundus_synth.synth.networks.cyclegan import Discriminator, Generator, field_of
+from fundus_synth.synth.networks.cyclegan import Discriminator, Generator, detail, field_of
 
 
 def round_eyes(count=2, size=32):
@@ -20,18 +20,52 @@ def disturbed(generator):
     return generator
 
 
-@pytest.mark.parametrize(("size", "blocks"), [(64, 6), (128, 6), (256, 9)])
-def test_the_generator_is_the_paper_s(size, blocks):
-    generator = Generator(size, width=64)
+def shapes_of(generator):
+    """(outputs, inputs) of every convolution."""
     convolutions = [m for m in generator.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)]
+    return [(m.out_channels, m.in_channels) for m in convolutions]
+
+
+@pytest.mark.parametrize(("size", "blocks"), [(128, 6), (256, 9)])
+def test_the_generator_is_the_paper_s_but_for_the_detail_it_sees(size, blocks):
+    generator = Generator(size, width=64)
     # Zhu 2017, section 7.2: c7s1-64, d128, d256, R256 ..., u128, u64, c7s1-3.
-    shapes = [(m.out_channels, m.in_channels) if isinstance(m, nn.Conv2d) else (m.in_channels, m.out_channels)
-              for m in convolutions]  # fmt: skip
-    assert shapes[:3] == [(64, 3), (128, 64), (256, 128)]
+    shapes = shapes_of(generator)
+    assert shapes[:3] == [(64, 6), (128, 64), (256, 128)]
     assert shapes[3:-3] == [(256, 256)] * 2 * blocks
-    assert [(m.in_channels, m.out_channels) for m in convolutions[-3:]] == [(256, 128), (128, 64), (64, 3)]
-    assert sum(isinstance(m, nn.InstanceNorm2d) for m in generator.modules()) == len(convolutions) - 1
-    assert all(m.padding == (0, 0) for m in convolutions if m.stride == (1, 1)), "reflection padding, not zeros"
+    assert shapes[-3:] == [(128, 256), (64, 128), (3, 64)]
+    assert sum(isinstance(m, nn.InstanceNorm2d) for m in generator.modules()) == len(shapes) - 1
+    plain = [m for m in generator.modules() if isinstance(m, nn.Conv2d) and m.stride == (1, 1)]
+    assert all(m.padding == (0, 0) for m in plain), "reflection padding, not zeros"
+
+
+def test_small_eyes_are_halved_once():
+    assert shapes_of(Generator(64, width=8, blocks=1)) == [(8, 6), (16, 8), (16, 16), (16, 16), (8, 16), (3, 8)]
+
+
+@pytest.mark.parametrize("size", [16, 64, 256])
+def test_detail_is_what_differs_from_the_surround(size):
+    """Colour and slow changes of light vanish; a faint lesion is amplified, whatever the eye's colour."""
+    ramp = torch.linspace(-0.1, 0.1, size).expand(1, 3, size, size)
+    middle = slice(size // 4, -size // 4)
+    assert detail(ramp)[..., middle].abs().max() < 1e-3
+    assert detail(torch.full((1, 3, size, size), 0.7)).abs().max() < 1e-3
+    lesions = []
+    for base in (-0.5, 0.5):
+        eye = torch.full((1, 3, size, size), base)
+        eye[..., size // 2, size // 2] -= 10 / 127.5
+        lesions.append(detail(eye)[0, 0, size // 2, size // 2])
+    width = 2 * (size // 16) + 1
+    expected = -torch.tensor(8 * 10 / 127.5 * (1 - width**-2)).tanh()
+    assert torch.allclose(torch.stack(lesions), expected, atol=1e-3)
+    assert detail(torch.randn(2, 3, size, size)).abs().max() <= 1
+
+
+def test_the_discriminator_does_not_see_colour_and_light():
+    eyes, _ = round_eyes(size=64)
+    judge = Discriminator(64, width=4).requires_grad_(False)
+    assert torch.allclose(judge(eyes * 0.5 + 0.2), judge(eyes * 0.5 - 0.1), atol=1e-3)
+    assert not torch.allclose(judge(eyes * 0.5), judge(eyes.roll(8, 3) * 0.5), atol=1e-3)
 
 
 @pytest.mark.parametrize(("size", "patch"), [(64, 16), (128, 34), (256, 70), (512, 142)])

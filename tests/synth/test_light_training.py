@@ -63,7 +63,7 @@ def test_training_a_class_begins_with_a_shared_start_of_its_own(two_classes, tmp
     assert info.architecture["classes"] == 1 and info.images == 12
     # The shared start has seen everybody, and so has what began with it.
     assert set(info.trained_on_patients) == {patient_hash(f"p{number}") for number in range(13)}
-    assert read_info(run.path / "shared" / "checkpoints" / "generator.json").steps == 8  # 2 of 4000 are as 8 of 16 000
+    assert read_info(run.path / "shared" / "checkpoints" / "generator.json").steps == 8  # 2 of 2000 are as 8 of 8000
     assert (run.path / "shared" / "finished.json").exists() and (run.path / "report.html").exists()
 
 
