@@ -34,11 +34,11 @@ from retina_features import blur, cast, noise, with_two_discs, without_disc
 from fundus_synth.data.cache import fit_square
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.preprocess.landmarks import find_landmarks_batch
-from fundus_synth.synth.anatomy import Anatomy, check_anatomy
-from fundus_synth.synth.comparison import ALIKE, WORSE, Comparison, Judgement, Measured, compare
 from fundus_synth.synth.distance_intervals import MEASURES
 from fundus_synth.synth.feature_cache import cached_features
 from fundus_synth.synth.feature_spaces import FeatureSpace, comparable, feature_space
+from fundus_synth.synth.judging.anatomy import Anatomy, check_anatomy
+from fundus_synth.synth.judging.comparison import ALIKE, WORSE, Comparison, Judgement, Measured, compare
 
 Rows = np.ndarray
 LEVELS = {

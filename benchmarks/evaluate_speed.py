@@ -22,9 +22,9 @@ from fundus_synth.data.cache import fit_square
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.dataset_writer import DatasetWriter
 from fundus_synth.runtime.workers import available_cores
-from fundus_synth.synth.dataset_features import dataset_features
-from fundus_synth.synth.evaluate import evaluate
 from fundus_synth.synth.feature_spaces import feature_space
+from fundus_synth.synth.judging.dataset_features import dataset_features
+from fundus_synth.synth.judging.evaluate import evaluate
 
 
 def write_varied(eyes: list[np.ndarray], path: Path, count: int, seed: int) -> FundusDataset:

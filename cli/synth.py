@@ -181,7 +181,7 @@ def synth_evaluate(
     workers: Workers = None, seed: Seed = 0, quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
     """How near synthetic eyes are to real ones that the generator has not seen, beside what real eyes reach."""
-    from ..synth.evaluate import evaluate
+    from ..synth.judging.evaluate import evaluate
 
     found = evaluate(dataset, against, features=features or ("retina",), feature_weights=feature_weights or (), seed=seed,
                      workers=workers, quiet=quiet)  # fmt: skip
@@ -229,7 +229,7 @@ def synth_publish(
 ) -> None:  # fmt: skip
     """Make a folder that others can use and check. Copies that the audit found are left out."""
     from ..data.dataset import FundusDataset
-    from ..synth.publish import publish
+    from ..synth.publishing.publish import publish
 
     published = publish(FundusDataset.open(dataset), out, licence=licence, publisher=publisher, url=url, generator=generator,
                         shards=shards, parquet=parquet, quiet=quiet)  # fmt: skip
@@ -246,7 +246,7 @@ def synth_verify(
     quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Check a published set: files, table, marks, and with --generator every pixel. Exit code 1 when there is a fault."""
-    from ..synth.verify import verify
+    from ..synth.publishing.verify import verify
 
     result = verify(published, generator or (), sample, seed=seed, quiet=quiet)
     show(json, result.summary(), *result.lines())

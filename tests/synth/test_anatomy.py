@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from fundus_synth.data.dataset import FundusDataset
-from fundus_synth.synth.anatomy import FIGURES, check_anatomy, has_anatomy, limits_of
 from fundus_synth.synth.feature_cache import cached_features
 from fundus_synth.synth.features.retina import RetinaSpace
+from fundus_synth.synth.judging.anatomy import FIGURES, check_anatomy, has_anatomy, limits_of
 
 NAMES = ("disc_confidence", "disc_contrast", "other_disc", "disc_off_middle", "disc_radius", "fovea_confidence",
          "fovea_off_middle", "disc_fovea_distance", "disc_fovea_angle", "vessel_density", "field_radius",

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fundus_synth.synth import comparison
-from fundus_synth.synth.comparison import ALIKE, BEYOND, WORSE, Judgement, Measured, compare
 from fundus_synth.synth.distance_intervals import MEASURES, Estimate
+from fundus_synth.synth.judging import comparison
+from fundus_synth.synth.judging.comparison import ALIKE, BEYOND, WORSE, Judgement, Measured, compare
 
 
 def eyes(count: int, seed: int = 0, shift: float = 0.0, label: str = "a", first_patient: int = 0) -> Measured:

@@ -5,7 +5,7 @@ import pytest
 
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.runtime.files import sha256_file
-from fundus_synth.synth.publish import publish
+from fundus_synth.synth.publishing.publish import publish
 
 
 @pytest.fixture(params=[None, 4], ids=["images", "shards"])

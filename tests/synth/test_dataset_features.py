@@ -7,8 +7,8 @@ from fundus_synth.data.cache import fit_square
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.dataset_writer import DatasetWriter
 from fundus_synth.runtime.errors import UserError
-from fundus_synth.synth import dataset_features as module
-from fundus_synth.synth.dataset_features import dataset_features
+from fundus_synth.synth.judging import dataset_features as module
+from fundus_synth.synth.judging.dataset_features import dataset_features
 
 
 class Means:

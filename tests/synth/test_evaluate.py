@@ -8,9 +8,9 @@ import pytest
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.dataset_writer import DatasetWriter
 from fundus_synth.runtime.errors import UserError
-from fundus_synth.synth.comparison import TOGETHER, WORSE
 from fundus_synth.synth.distance_intervals import MEASURES
-from fundus_synth.synth.evaluate import common_size, evaluate, named_spaces
+from fundus_synth.synth.judging.comparison import TOGETHER, WORSE
+from fundus_synth.synth.judging.evaluate import common_size, evaluate, named_spaces
 
 
 class Colors:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fundus_synth.runtime.errors import UserError
-from fundus_synth.synth.licences import terms_of
+from fundus_synth.synth.publishing.licences import terms_of
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from fundus_synth.data.image_file import encode_image
 from fundus_synth.data.schema import patient_hash
 from fundus_synth.runtime.errors import UserError
 from fundus_synth.runtime.files import sha256_file
-from fundus_synth.synth import publish as publishing
 from fundus_synth.synth.marks import NOT_A_PATIENT, read_marks
-from fundus_synth.synth.publish import publish
-from fundus_synth.synth.published_reports import command_line, public
-from fundus_synth.synth.verify import verify
+from fundus_synth.synth.publishing import publish as publishing
+from fundus_synth.synth.publishing.publish import publish
+from fundus_synth.synth.publishing.reports import command_line, public
+from fundus_synth.synth.publishing.verify import verify
 
 
 def changed(dataset, **info):

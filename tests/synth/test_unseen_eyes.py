@@ -5,7 +5,7 @@ from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.dataset_writer import DatasetWriter
 from fundus_synth.data.schema import patient_hash
 from fundus_synth.runtime.errors import UserError
-from fundus_synth.synth.unseen_eyes import unseen_eyes
+from fundus_synth.synth.judging.unseen_eyes import unseen_eyes
 
 
 def folder(path, rows: list[dict], **info) -> FundusDataset:

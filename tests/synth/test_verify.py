@@ -13,8 +13,8 @@ from fundus_synth.data.image_file import encode_image, read_image
 from fundus_synth.runtime.errors import UserError
 from fundus_synth.runtime.files import sha256_file
 from fundus_synth.synth.marks import read_marks
-from fundus_synth.synth.publish import publish
-from fundus_synth.synth.verify import verify
+from fundus_synth.synth.publishing.publish import publish
+from fundus_synth.synth.publishing.verify import verify
 
 IMAGE = "images/anemic_000005.png"
 
@@ -71,7 +71,7 @@ def test_another_process_verifies_it_without_pytorch(published, tmp_path):
     shutil.copytree(published, tmp_path / "changed")
     change_pixel(tmp_path / "changed" / IMAGE)
     code = (
-        "import sys; from fundus_synth.synth.verify import verify\n"
+        "import sys; from fundus_synth.synth.publishing.verify import verify\n"
         "for path in sys.argv[1:]: print(*verify(path, quiet=True).faults or ['no fault'], sep='\\n')\n"
         "assert 'torch' not in sys.modules"
     )

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..preprocess.landmarks import VISIBLE
-from .distance_intervals import Estimate
+from ...preprocess.landmarks import VISIBLE
+from ..distance_intervals import Estimate
 
 FIGURES = {
     "one_disc": "exactly one optic disc",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..data.dataset import FundusDataset
-from ..runtime.errors import UserError
-from ..runtime.files import read_json
-from ..runtime.runs import environment
-from ..version import __version__
-from .checkpoint import DESCRIPTION, generator_folder, read_info
+from ...data.dataset import FundusDataset
+from ...runtime.errors import UserError
+from ...runtime.files import read_json
+from ...runtime.runs import environment
+from ...version import __version__
+from ..checkpoint import DESCRIPTION, generator_folder, read_info
 from .dataset_card import Facts
-from .published_reports import FORMAT, command_line
+from .reports import FORMAT, command_line
 
 _FROM_SOURCE = ("source", "classes", "image_size", "made_by", "parent", "generator", "rejection")
 

@@ -8,8 +8,8 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ..runtime.errors import UserError
-from ..runtime.files import make_folder, sha256_file
+from ...runtime.errors import UserError
+from ...runtime.files import make_folder, sha256_file
 
 SHARDS = "shards"
 

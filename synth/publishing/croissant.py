@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..data.schema import COLUMNS
-from ..runtime.files import sha256_file
-from ..version import __version__
+from ...data.schema import COLUMNS
+from ...runtime.files import sha256_file
+from ...version import __version__
 from .dataset_card import LIMITS, PRIVACY, SYNTHETIC, Facts
 
 # As the standard gives it, so that readers do not warn of another.

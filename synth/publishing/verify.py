@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..data.image_file import decode_image
-from ..data.schema import read_table
-from ..runtime.errors import UserError
-from ..runtime.files import read_json, sha256_bytes, sha256_file
-from ..runtime.progress import Progress
+from ...data.image_file import decode_image
+from ...data.schema import read_table
+from ...runtime.errors import UserError
+from ...runtime.files import read_json, sha256_bytes, sha256_file
+from ...runtime.progress import Progress
+from ..marks import faults_of, read_marks
 from .checksums import CHECKSUMS, file_faults, read_checksums
-from .marks import faults_of, read_marks
-from .published_reports import FORMAT, PASSED
+from .reports import FORMAT, PASSED
 from .shards import SHARDS, read_shard, sidecar_name
 
 _SHOWN = 50

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..data.dataset import FundusDataset
-from ..data.schema import patient_hash
-from ..runtime.errors import UserError, counts
+from ...data.dataset import FundusDataset
+from ...data.schema import patient_hash
+from ...runtime.errors import UserError, counts
 
 
 def unseen_eyes(real: FundusDataset, synthetic: FundusDataset) -> tuple[FundusDataset, list[str]]:

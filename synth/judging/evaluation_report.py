@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from ..data.cache import fit_square
-from ..runtime.report import Report, new_figure
+from ...data.cache import fit_square
+from ...runtime.report import Report, new_figure
+from ..distance_intervals import Estimate
 from .anatomy import FIGURES, Anatomy
 from .comparison import BEYOND, TOGETHER, WORSE, Comparison, Judgement
-from .distance_intervals import Estimate
 
 if TYPE_CHECKING:
     from .evaluate import Evaluation

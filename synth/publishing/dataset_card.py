@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import yaml
 
-from ..runtime.errors import counts
-from ..version import __version__
+from ...runtime.errors import counts
+from ...version import __version__
 from .licences import Terms
 
 SYNTHETIC = "These are synthetic images. None is a photograph of a patient."

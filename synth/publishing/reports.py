@@ -14,11 +14,11 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from ..data.dataset import FundusDataset
-from ..data.image_file import SUFFIXES
-from ..runtime.errors import UserError
-from ..runtime.files import read_json
-from ..runtime.report import Report
+from ...data.dataset import FundusDataset
+from ...data.image_file import SUFFIXES
+from ...runtime.errors import UserError
+from ...runtime.files import read_json
+from ...runtime.report import Report
 
 AUDIT, EVALUATION = "audit.json", "evaluation.json"
 FORMAT = "fundus-synth published set 1"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from ..runtime.errors import UserError
-from ..runtime.files import sha256_file, write_text
+from ...runtime.errors import UserError
+from ...runtime.files import sha256_file, write_text
 
 CHECKSUMS = "SHA256SUMS"
 # What hubs and git put beside the files of a set.

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.cache import fit_square
-from ..data.dataset import FundusDataset
-from ..data.image_file import read_image
-from ..runtime.errors import UserError
-from ..runtime.files import sha256_bytes, sha256_file
-from ..runtime.progress import Progress
-from ..runtime.workers import map_in_order
-from .feature_cache import measured_here, store_features, stored_features
-from .features.base import FeatureSpace
+from ...data.cache import fit_square
+from ...data.dataset import FundusDataset
+from ...data.image_file import read_image
+from ...runtime.errors import UserError
+from ...runtime.files import sha256_bytes, sha256_file
+from ...runtime.progress import Progress
+from ...runtime.workers import map_in_order
+from ..feature_cache import measured_here, store_features, stored_features
+from ..features.base import FeatureSpace
 
 _AT_ONCE = 32
 _KEEP_EVERY = 2048  # images after which what was measured is kept, should the rest be interrupted

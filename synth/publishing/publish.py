@@ -27,11 +27,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..data.dataset import FundusDataset
-from ..data.image_file import decode_image, encode_image
-from ..data.schema import COLUMNS, table_to_csv
-from ..runtime.errors import UserError
-from ..runtime.files import (
+from ...data.dataset import FundusDataset
+from ...data.image_file import decode_image, encode_image
+from ...data.schema import COLUMNS, table_to_csv
+from ...runtime.errors import UserError
+from ...runtime.files import (
     make_folder,
     refuse_existing,
     sha256_bytes,
@@ -40,14 +40,15 @@ from ..runtime.files import (
     write_json,
     write_text,
 )
-from ..runtime.progress import Progress
-from .checkpoint import slug
+from ...runtime.progress import Progress
+from ..checkpoint import slug
+from ..marks import check_marks, marks_of, read_marks
+from ..translate import PARENT
 from .checksums import CHECKSUMS, write_checksums
 from .dataset_card import Facts, card
+from .facts import commands_of, dataset_info, trained_on
 from .licences import Terms, terms_of
-from .marks import check_marks, marks_of, read_marks
-from .published_facts import commands_of, dataset_info, trained_on
-from .published_reports import (
+from .reports import (
     privacy_page,
     public_audit,
     public_evaluation,
@@ -55,9 +56,8 @@ from .published_reports import (
     read_audit,
     read_evaluation,
 )
-from .published_scan import refuse_traces
+from .scan import refuse_traces
 from .shards import ShardWriter
-from .translate import PARENT
 
 PARQUET = "table.parquet"  # with the name metadata.parquet beside metadata.csv, imagefolder refuses both
 # What tells of a photograph, of its patient, or of how a dataset was divided.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ..runtime.errors import UserError
+from ...runtime.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data.image_file import decode_image
-from ..runtime.errors import UserError
-from .checkpoint import load_generator
-from .marks import read_marks, truncation_of
-from .sampling import one_thread, sample
+from ...data.image_file import decode_image
+from ...runtime.errors import UserError
+from ..checkpoint import load_generator
+from ..marks import read_marks, truncation_of
+from ..sampling import one_thread, sample
 
 _AT_A_TIME = 64
 

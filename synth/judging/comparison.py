@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..runtime.workers import available_cores
-from .distance_intervals import (
+from ...runtime.workers import available_cores
+from ..distance_intervals import (
     MEASURES,
     Estimate,
     frechet_interval,
@@ -22,7 +22,7 @@ from .distance_intervals import (
     neighbor_intervals,
     real_floor,
 )
-from .distances import density_coverage, frechet_distance, precision_recall
+from ..distances import density_coverage, frechet_distance, precision_recall
 
 TOGETHER = "together"
 """The group of all classes."""

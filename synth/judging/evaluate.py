@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ..data.dataset import FundusDataset
-from ..runtime.errors import UserError
-from ..runtime.files import write_json
-from ..version import __version__
+from ...data.dataset import FundusDataset
+from ...runtime.errors import UserError
+from ...runtime.files import write_json
+from ...version import __version__
+from ..feature_spaces import SPACES, FeatureSpace, comparable, feature_space
+from ..features.base import SMALLEST
 from .anatomy import Anatomy, check_anatomy, has_anatomy
 from .comparison import TOGETHER, Comparison, Measured, compare
 from .dataset_features import dataset_features
 from .evaluation_report import anatomy_line, headline, write_evaluation_report
-from .feature_spaces import SPACES, FeatureSpace, comparable, feature_space
-from .features.base import SMALLEST
 from .unseen_eyes import unseen_eyes
 
 FORMAT = "fundus-synth evaluation 1"

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..data.dataset import FundusDataset
-from ..data.schema import patient_hash
-from ..runtime.errors import UserError
+from ...data.dataset import FundusDataset
+from ...data.schema import patient_hash
+from ...runtime.errors import UserError
 
 _DIGESTS = re.compile(rb"(?<![0-9a-fA-F])[0-9a-fA-F]{64}(?![0-9a-fA-F])")
 _WORDS = re.compile(rb"[\w.-]{2,80}")

@@ -1,0 +1,1 @@
+"""Published sets: what goes into them, what must not, and how a stranger checks them."""
