@@ -13,15 +13,19 @@ def _arc(circle: Circle, degrees: np.ndarray) -> np.ndarray:
     return np.stack([circle.x + circle.radius * np.cos(angle), circle.y + circle.radius * np.sin(angle)], 1)
 
 
-@given(st.floats(50, 200), st.floats(50, 200), st.floats(40, 120), st.integers(0, 359))
-def test_half_an_arc_with_as_many_outliers_is_enough(x, y, radius, start):
-    truth = Circle(x, y, radius)
-    points = _arc(truth, start + np.arange(0, 180, 2.0))
-    outliers = np.random.default_rng(start).uniform(0, 256, (90, 2))
-    found = consensus_circle(np.concatenate([points, outliers]), (20, 250), tolerance=0.01)
-    assert np.abs(np.subtract(found, truth)).max() < 0.1 * radius
-    refined = refine_circle(found, points, np.ones(90), (x, y), 1000)
-    assert np.allclose(refined, truth, atol=0.01)
+def test_half_an_arc_with_as_many_outliers_is_enough():
+    """In 299 of 300 cases at least: triples are drawn at random and looked at in part, so once in thousands a chance circle wins."""
+    random, found = np.random.default_rng(0), 0
+    for _ in range(300):
+        (x, y), radius, start = random.uniform(50, 200, 2), random.uniform(40, 120), random.uniform(0, 360)
+        truth = Circle(x, y, radius)
+        points = _arc(truth, start + np.arange(0, 180, 2.0))
+        outliers = random.uniform(0, 256, (90, 2))
+        circle = consensus_circle(np.concatenate([points, outliers]), (20, 250), tolerance=0.01)
+        if np.abs(np.subtract(circle, truth)).max() < 0.1 * radius:
+            found += 1
+            assert np.allclose(refine_circle(circle, points, np.ones(90), (x, y), 1000), truth, atol=0.01)
+    assert found >= 299
 
 
 def test_a_dense_straight_line_does_not_outvote_an_arc():
