@@ -14,7 +14,7 @@ def _arc(circle: Circle, degrees: np.ndarray) -> np.ndarray:
 
 
 def test_half_an_arc_with_as_many_outliers_is_enough():
-    """In 299 of 300 cases at least: triples are drawn at random and looked at in part, so once in thousands a chance circle wins."""
+    """In 299 of 300 cases at least: triples are drawn at random and looked at in part, so once in thousands chance wins."""
     random, found = np.random.default_rng(0), 0
     for _ in range(300):
         (x, y), radius, start = random.uniform(50, 200, 2), random.uniform(40, 120), random.uniform(0, 360)
