@@ -174,8 +174,8 @@ def synth_walk(
 def synth_evaluate(
     dataset: Annotated[Path, typer.Argument(help="Synthetic dataset folder.")],
     against: Annotated[Path, typer.Option(help="Real eyes; their val and test split where they have one.")],
-    features: Annotated[Optional[list[str]], typer.Option(help="Feature space: retina (default), timm:NAME, dinov2 or "
-                                                               "inception; repeatable.")] = None,
+    features: Annotated[Optional[list[str]], typer.Option(help="Feature space: retina (default), timm:NAME, dinov2, "
+                                                               "inception or classifier:RUN; repeatable.")] = None,
     feature_weights: Annotated[Optional[list[Path]], typer.Option(help="File of weights, one for each space that has "
                                                                        "some, in order.")] = None,
     workers: Workers = None, seed: Seed = 0, quiet: Quiet = False, json: Json = False,
@@ -183,7 +183,12 @@ def synth_evaluate(
     """How near synthetic eyes are to real ones that the generator has not seen, beside what real eyes reach."""
     from ..synth.judging.evaluate import evaluate
 
-    found = evaluate(dataset, against, features=features or ("retina",), feature_weights=feature_weights or (), seed=seed,
+    spaces = features or ["retina"]
+    if any(one.startswith("classifier:") for one in spaces):
+        from ..classify.feature_space import with_classifiers
+
+        spaces = with_classifiers(spaces)
+    found = evaluate(dataset, against, features=spaces, feature_weights=feature_weights or (), seed=seed,
                      workers=workers, quiet=quiet)  # fmt: skip
     table = found.table()
     shown = [] if table.empty else [table.round(3).to_string(index=False)]
