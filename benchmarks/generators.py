@@ -2,21 +2,19 @@
 
     python benchmarks/generators.py ODIR --out RUNS [--models study,dcgan,dcgan-shared,light,light-shared,cyclegan]
                                     [--classes all] [--minutes 7.5] [--size 64] [--seed 0] [--projection-weights FILE]
-                                    [--features timm:NAME --feature-weights FILE]
+                                    [--features timm:NAME --feature-weights FILE] [--truncation 1]
 
 Eyes with a single label are split by patient 65/10/25 (train, val, test; copies of a photograph kept together). Each model
 learns each class for `--minutes` of wall time on the train patients: `study` is the study's DCGAN, `dcgan` the same with
 differentiable augmentation and a moving average, `light` the light generator, both from nothing; the two that are `-shared`
 begin with one shared start, which takes half of all classes' time together, so that they cost the same. `cyclegan`
-translates normal train eyes.
+translates normal train eyes, and `untouched` are those eyes as they are: what a translation has to be better than.
 
 Judged on the test patients: KID with a 95 % interval over patients, recall and precision (3 neighbours), in the retina
 space and in the one named with `--features`, which should not be that of `--projection-weights`, through which the light
 generator's judge looks; beside them the floor, real train eyes of the class
 in the place of the generated ones. Nothing is rejected, and every model shows 500 pictures. A killed run is continued by
 the same command; finished classes are not trained again. Sheets of the first 36 pictures lie in RUNS/sheets.
-
-Not run to its end yet: five models take five hours on two cores.
 """
 
 from __future__ import annotations
@@ -83,13 +81,18 @@ def finish(dataset: FundusDataset, label: str, path: Path, **how: object) -> Non
         train(dataset, label, out=path, resume=path.exists(), **how)
 
 
-def pictures_of(run: Path, dataset: FundusDataset, size: int) -> np.ndarray:
+def pictures_of(run: Path, dataset: FundusDataset, size: int, truncation: float) -> np.ndarray:
     """500 pictures of a run's generator, none rejected: uint8 (500, size, size, 3)."""
     generator, info = load_generator(run)
     if info.architecture["model"] != "cyclegan":
-        return sample(generator, list(range(PICTURES)))
+        return sample(generator, list(range(PICTURES)), truncation)
+    return translate_images(generator, normal_eyes(dataset, size))
+
+
+def normal_eyes(dataset: FundusDataset, size: int) -> np.ndarray:
+    """The first 500 normal train eyes: uint8 (500, size, size, 3)."""
     normal = dataset.of_class("normal").split("train")
-    return translate_images(generator, np.asarray(image_cache(normal.subset(range(min(PICTURES, len(normal)))), size)))
+    return np.asarray(image_cache(normal.subset(range(min(PICTURES, len(normal)))), size))
 
 
 def judge(
@@ -130,18 +133,19 @@ def result(
 ) -> dict:
     """The figures of one model on one class, trained if need be, and kept in a file; "floor" are real train eyes."""
     out = Path(options.out)
-    kept = out / "figures" / f"{name}-{label}.json"
+    spread = "" if options.truncation == 1 else f"-truncation{options.truncation:g}"
+    kept = out / "figures" / f"{name}{spread}-{label}.json"
     if not kept.exists():
         real = dataset.of_class(label).split("train")
         if name == "floor":
             shown, groups = np.asarray(image_cache(real, options.size)), real.patient_keys
+        elif name == "untouched":
+            shown, groups = normal_eyes(dataset, options.size), None
         else:
-            shown, groups = (
-                pictures_of(train_one(dataset, label, name, out, options, classes), dataset, options.size),
-                None,
-            )
+            run = train_one(dataset, label, name, out, options, classes)
+            shown, groups = pictures_of(run, dataset, options.size, options.truncation), None
             make_folder(out / "sheets")
-            write_image(out / "sheets" / f"{name}-{label}.png", sample_sheet(shown[:36]))
+            write_image(out / "sheets" / f"{name}{spread}-{label}.png", sample_sheet(shown[:36]))
         make_folder(kept.parent)
         write_json(kept, judge(dataset, label, shown, groups, spaces, options.size))
     return read_json(kept)
@@ -160,6 +164,7 @@ def main() -> None:
     parser.add_argument("--projection-weights", help="of the frozen network in front of the light generator's judge")
     parser.add_argument("--features", help="a second feature space, timm:NAME")
     parser.add_argument("--feature-weights")
+    parser.add_argument("--truncation", type=float, default=1.0, help="what latent vectors are scaled by")
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
     dataset = eyes_with_one_label(options.data)

@@ -89,7 +89,8 @@ def synth_generate(
     out: Annotated[Path, typer.Option(help="Dataset folder to make.")],
     count: Annotated[Optional[int], typer.Option(min=1, help="How many images; with --from default all.")] = None,
     source: Annotated[Optional[Path], typer.Option("--from", help="Dataset whose eyes a cyclegan translates.")] = None,
-    truncation: Annotated[float, typer.Option(help="Above 0 to 1; lower is more typical and less varied.")] = 1.0,
+    truncation: Annotated[float, typer.Option(help="Above 0 to 2; below 1 more typical and less varied, above 1 more "
+                                                      "varied and less real.")] = 1.0,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="Keep broken fields, eyes without a disc, and copies.")] = False,
     against: Annotated[Optional[Path], typer.Option(help="Real eyes: reject their copies, and learn from them how often "
                                                          "no disc is seen; default the run's own data.")] = None,

@@ -51,7 +51,7 @@ def generate(
 
     Args:
         run: a run folder of `train`, or a folder with generator.safetensors and generator.json.
-        truncation: latent vectors are scaled by it, above 0 to 1; see `sample`.
+        truncation: latent vectors are scaled by it, above 0 to 2; see `sample`.
         rejection: what to throw away; None keeps everything.
         workers: processes, on a CPU; None = one a core.
         batch_size: images that a process makes at a time; rounded up to a multiple of 16.
@@ -67,8 +67,8 @@ def generate(
     """
     if count < 1:
         raise UserError(f"--count is {count}; expected at least 1")
-    if not 0 < truncation <= 1:
-        raise UserError(f"--truncation is {truncation:g}; expected above 0, to 1")
+    if not 0 < truncation <= 2:
+        raise UserError(f"--truncation is {truncation:g}; expected above 0, to 2")
     _, info = load_generator(run)
     where = choose_device(device)
     about = dataset_info(info, count, seed)

@@ -55,8 +55,8 @@ def walk(
     for name, value in (("eyes", eyes), ("frames", frames), ("milliseconds", milliseconds)):
         if value < 1:
             raise UserError(f"--{name} is {value}; expected at least 1")
-    if not 0 < truncation <= 1:
-        raise UserError(f"--truncation is {truncation:g}; expected above 0, to 1")
+    if not 0 < truncation <= 2:
+        raise UserError(f"--truncation is {truncation:g}; expected above 0, to 2")
     refuse_existing(out)
     generator, info = load_generator(run)
     generator.to(choose_device(device))

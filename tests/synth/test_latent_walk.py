@@ -69,7 +69,7 @@ def test_bad_requests(tiny_run, tmp_path):
         ("a.gif", {"eyes": 0}, "--eyes is 0"),
         ("a.gif", {"frames": 0}, "--frames is 0"),
         ("a.gif", {"truncation": 0.0}, "--truncation is 0"),
-        ("a.gif", {"truncation": 1.5}, "--truncation is 1.5"),
+        ("a.gif", {"truncation": 2.5}, "--truncation is 2.5"),
     ):
         with pytest.raises(UserError, match=message):
             walk(tiny_run.path, tmp_path / name, **options)
