@@ -1,7 +1,8 @@
 """Augmentation arms: what happens to a training batch before the network sees it, with random parameters for every
 image.
 
-Sources: study E (ODIR, classical arm) and study A (anaemia, classical arm). The studies wrote augmented copies to
+Sources: study E (ODIR, classical arm), study A (anaemia, classical arm), study B (retinopathy, rotations) and RandAugment
+(Cubuk et al. 2020). The studies wrote augmented copies to
 disk beside the originals; here each image is altered anew whenever it is drawn, so that every arm costs the same
 number of steps.
 """
@@ -27,8 +28,8 @@ _ALIASES = {"classical": "classical:odir"}
 
 
 def make_augmentation(name: str) -> Augmentation:
-    """The augmentation called `name`: "default" (none), "classical:odir", "classical:anemia"; "classical" is
-    "classical:odir".
+    """The augmentation called `name`: "default" (none), "classical:odir", "classical:anemia", "classical:dr",
+    "randaugment"; "classical" is "classical:odir".
 
     Returns:
         A function (batch, generator, discs=None) -> batch. The batch is float (n, 3, h, w) with values 0..1 and stays so;
@@ -98,6 +99,24 @@ def classical_anemia(batch: torch.Tensor, generator: torch.Generator, discs: np.
         lost = _lost_discs(linear, shifts, discs, lost)
     linear[lost], shifts[lost] = torch.eye(2).to(linear), 0.0
     return _warp(batch, linear, shifts)
+
+
+def classical_dr(batch: torch.Tensor, generator: torch.Generator, discs: np.ndarray | None = None) -> torch.Tensor:
+    """Study B: rotation by any angle."""
+    return rotate(batch, _uniform((len(batch),), -180, 180, generator).to(batch.device))
+
+
+def randaugment(batch: torch.Tensor, generator: torch.Generator, discs: np.ndarray | None = None) -> torch.Tensor:
+    """RandAugment (Cubuk et al. 2020) as torchvision has it: two of its 14 changes of geometry and colour to each image, at
+    magnitude 9 of 30; bilinear, black outside."""
+    from torchvision.transforms import InterpolationMode, v2
+
+    change = v2.RandAugment(num_ops=2, magnitude=9, interpolation=InterpolationMode.BILINEAR)
+    seed = int(torch.randint(2**62, (1,), generator=generator, device=generator.device))
+    # torchvision draws from torch's own generator, which then goes on as if nothing had happened.
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(seed)
+        return torch.stack([change(image) for image in batch]).clamp(0, 1)
 
 
 def _study_a_maps(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -190,6 +209,8 @@ _ARMS: dict[str, Augmentation] = {
     "default": unchanged,
     "classical:odir": classical_odir,
     "classical:anemia": classical_anemia,
+    "classical:dr": classical_dr,
+    "randaugment": randaugment,
 }
 
 

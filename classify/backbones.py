@@ -12,6 +12,7 @@ from torch import nn
 
 from ..runtime.errors import UserError
 from ..runtime.weights import WeightFile, load_into, read_weights
+from .heads import LINEAR, AttentionNetwork, with_head
 from .simple_cnn import SimpleCNN
 
 SIMPLE_CNN = "simple_cnn"
@@ -28,6 +29,7 @@ class Classifier(nn.Module):
         size: side of the square input in pixels.
         options: what timm.create_model was given beyond name and classes (e.g. pad_type), JSON-able.
         normalization: (mean, std) of R, G, B for values 0..1.
+        head: what turns features into logits, see `heads`.
         loaded: which weights it started from, one line for the run's report.
 
     Shape: float (n, 3, size, size) in 0..1 -> float (n, classes).
@@ -37,6 +39,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.network = network
         self.name, self.classes, self.size, self.options = name, classes, size, options
+        self.head = LINEAR
         self.loaded = "random weights"
         mean, std = normalization
         self.register_buffer("_mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -46,6 +49,21 @@ class Classifier(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return self.network((images - self._mean) / self._std)
 
+    def head_modules(self) -> list[nn.Module]:
+        """What turns features into logits."""
+        if isinstance(self.network, AttentionNetwork):
+            return [self.network.head]
+        return [self.network.get_submodule(name) for name in _head_names(self.network)]
+
+    def head_parameters(self) -> list[nn.Parameter]:
+        """The head's parameters."""
+        return [parameter for module in self.head_modules() for parameter in module.parameters()]
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """All others."""
+        head = set(map(id, self.head_parameters()))
+        return [parameter for parameter in self.parameters() if id(parameter) not in head]
+
     def gradcam_layer(self) -> nn.Module:
         """Where Grad-CAM looks: the deepest stage whose map has at least 4 x 4 cells (at 224 pixels, the last one).
 
@@ -54,8 +72,10 @@ class Classifier(nn.Module):
         """
         if isinstance(self.network, SimpleCNN):
             return self.network.features
-        stages = getattr(self.network, "feature_info", None) or []
-        stages = [(info["module"], info["num_chs"]) for info in getattr(stages, "info", stages)]
+        attention = isinstance(self.network, AttentionNetwork)
+        stages = getattr(self.network.backbone if attention else self.network, "feature_info", None) or []
+        inside = "backbone." if attention else ""
+        stages = [(inside + info["module"], info["num_chs"]) for info in getattr(stages, "info", stages)]
         shapes = _output_shapes(self, [name for name, _ in stages])
         for name, channels in reversed(stages):
             shape = shapes[name]
@@ -75,6 +95,7 @@ def create_backbone(
     weights: Path | str | None = None,
     options: dict | None = None,
     normalization: tuple | None = None,
+    head: str = LINEAR,
 ) -> Classifier:
     """A classifier on the backbone called `name`.
 
@@ -86,11 +107,12 @@ def create_backbone(
         weights: a local file instead: safetensors or a plain state dict. The metadata of a safetensors file may give
             `timm` (name, checked), `mean` and `std` (one number each) and `pad_type` ("same" for weights that come from
             TensorFlow): they are obeyed. A file without metadata gets timm's normalisation for this name.
+        head: see `heads`; any but "linear" starts from random weights, whatever the file holds.
         options, normalization: as a saved classifier recorded them; for reloading only.
 
     Raises:
         UserError: unknown name (close matches are listed), a size the network cannot take, weights that are missing,
-            unreadable or for another network, or a download that failed.
+            unreadable or for another network, a download that failed, or a head that the backbone cannot carry.
     """
     file = read_weights(weights) if weights is not None else None
     if name == SIMPLE_CNN:
@@ -104,7 +126,15 @@ def create_backbone(
         _load(model, file)
     elif pretrained:
         model.loaded = f"timm's pretrained weights ({model.network.pretrained_cfg.get('tag') or 'default'})"
+    if head != LINEAR:
+        _replace_head(model, head)
     return model
+
+
+def _replace_head(model: Classifier, head: str) -> None:
+    model.network = with_head(model.network, _head_names(model.network)[0], head, model.classes, model.size)
+    model.head = head
+    model.loaded = model.loaded.replace("with its head", "with a new head")
 
 
 def _simple_cnn(classes: int, size: int, pretrained: bool) -> Classifier:

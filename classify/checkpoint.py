@@ -13,6 +13,7 @@ from ..runtime.errors import UserError
 from ..runtime.files import atomic_path, read_json, write_json
 from ..version import __version__
 from .backbones import Classifier, create_backbone
+from .heads import LINEAR
 
 _KIND = "fundus-synth classifier"
 
@@ -50,6 +51,7 @@ def save_classifier(folder: Path, model: Classifier, about: About) -> None:
             "kind": _KIND,
             "version": __version__,
             "backbone": model.name,
+            "head": model.head,
             "size": model.size,
             "options": model.options,
             "mean": list(mean),
@@ -80,7 +82,12 @@ def load_classifier(run: Path | str, device: torch.device | str = "cpu") -> tupl
         )
         normalization = (tuple(facts["mean"]), tuple(facts["std"]))
         model = create_backbone(
-            facts["backbone"], len(about.classes), facts["size"], options=facts["options"], normalization=normalization
+            facts["backbone"],
+            len(about.classes),
+            facts["size"],
+            options=facts["options"],
+            normalization=normalization,
+            head=facts.get("head", LINEAR),  # older files do not say
         )
         model.loaded = facts["started_from"]
     except (KeyError, TypeError) as error:

@@ -1,4 +1,5 @@
-"""How sure one may be: bootstrap intervals that resample patients and seeds, and paired differences between arms.
+"""How sure one may be: bootstrap intervals that resample patients and seeds, paired differences between arms, their
+p-values corrected for being several, and the smallest difference that a test set could have shown.
 
 The two eyes and all visits of a patient are not independent, so patients are resampled and take their images along.
 Seeds (training runs) are resampled too, independently of the patients: the "pigeonhole" bootstrap of Owen (2007,
@@ -16,6 +17,7 @@ import numpy as np
 from .metrics import score
 
 _BLOCK = 250  # resamples in memory at once: 250 x 5000 images are 10 MB
+_CLAIM = 0.05
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,11 @@ class Interval:
 @dataclass(frozen=True)
 class Difference(Interval):
     """Arm minus reference on the same patients and seeds. `p` is the two-sided bootstrap p-value: twice the smaller
-    share of resamples on one side of 0, each side counted with one resample more, at most 1."""
+    share of resamples on one side of 0, each side counted with one resample more, at most 1. `spread` is the standard
+    deviation of the difference over the resamples, which stands for its standard error."""
 
     p: float = float("nan")
+    spread: float = float("nan")
 
     def __str__(self) -> str:
         return f"{self.estimate:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
@@ -105,22 +109,64 @@ def paired_difference(
     values = bootstrap(arm, metric, classes, resamples, seed) - bootstrap(reference, metric, classes, resamples, seed)
     low, high = _percentile_interval(values, confidence)
     middle = estimate(arm, metric, classes) - estimate(reference, metric, classes)
-    return Difference(middle, low, high, resamples, len(_all_patients(arm)), len(arm), _two_sided_p(values))
+    return Difference(
+        middle, low, high, resamples, len(_all_patients(arm)), len(arm), _two_sided_p(values), _spread(values)
+    )
 
 
-def verdict(difference: Difference, metric: str, arm: str, reference: str) -> str:
-    """One plain sentence. It claims an effect only when the interval leaves out 0.
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """p-values corrected for being several: claiming those below 0.05 makes one false claim or more in at most 5 % of
+    such families of tests, however the tests depend on each other (Holm 1979, Scandinavian Journal of Statistics 6).
 
-    `metric` is named as the reader should see it, e.g. "F1 of diabetes"; larger is taken to be better.
+    Args:
+        p_values: (m,), 0..1; nan marks a test that could not be made, is not counted, and stays nan.
+
+    Returns:
+        float64 (m,): in ascending order p times (m, m - 1, ..., 1), never below the one before, at most 1.
     """
+    values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(values, kind="stable")[: int((~np.isnan(values)).sum())]
+    steps = values[order] * np.arange(len(order), 0, -1)
+    adjusted = np.full(values.shape, np.nan)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    return adjusted
+
+
+def smallest_detectable_difference(difference: Difference, power: float = 0.8, alpha: float = 0.05) -> float:
+    """How large a true difference must be for this test set to show it with the chance `power`.
+
+    By the normal approximation, (z[1 - alpha/2] + z[power]) x standard error, with the bootstrap's spread as the standard
+    error: it takes the spread to be the same whatever the true difference, and does not look at the one found.
+
+    Args:
+        difference: of two arms on the test set in question.
+        power: chance of showing it, 0..1.
+        alpha: of the two-sided test, 0..1; divide it by the number of tests when they are corrected for being several.
+
+    Returns:
+        In units of the metric; nan when the difference is not defined.
+    """
+    from scipy.special import ndtri
+
+    return float((ndtri(1 - alpha / 2) + ndtri(power)) * difference.spread)
+
+
+def verdict(difference: Difference, metric: str, arm: str, reference: str, adjusted_p: float | None = None) -> str:
+    """One plain sentence. It claims an effect only when the p-value is below 0.05 and the interval leaves out 0.
+
+    Args:
+        metric: as the reader should see it, e.g. "F1 of diabetes"; larger is taken to be better.
+        adjusted_p: see `holm`, when this difference is one of several; None takes that of the difference itself.
+    """
+    p, named = (difference.p, "p") if adjusted_p is None else (adjusted_p, "Holm-adjusted p")
     # A hyphen-minus would be read as a dash between the two ends.
-    told = f"{difference.estimate:+.3f}, 95 % interval {difference.low:+.3f} to {difference.high:+.3f}"
+    told = f"{difference.estimate:+.3f}, 95 % interval {difference.low:+.3f} to {difference.high:+.3f}, {named} {p:.3f}"
     basis = f"{difference.patients} held-out patients, {difference.seeds} seed{'s' if difference.seeds != 1 else ''}"
-    if not np.isfinite([difference.low, difference.high]).all():
+    if not np.isfinite([difference.low, difference.high, p]).all():
         return f"No evidence: {metric} of {arm} and {reference} cannot be compared on {basis}."
-    if difference.low > 0:
+    if difference.low > 0 and p < _CLAIM:
         return f"{arm} helps: {metric} is higher than with {reference} ({told}; {basis})."
-    if difference.high < 0:
+    if difference.high < 0 and p < _CLAIM:
         return f"{arm} harms: {metric} is lower than with {reference} ({told}; {basis})."
     return f"No evidence that {arm} changes {metric} against {reference} ({told}; {basis})."
 
@@ -180,6 +226,10 @@ def _percentile_interval(values: np.ndarray, confidence: float) -> tuple[float, 
     tail = 50 * (1 - confidence)
     low, high = np.percentile(defined, [tail, 100 - tail])
     return float(low), float(high)
+
+
+def _spread(values: np.ndarray) -> float:
+    return float("nan") if np.isnan(_percentile_interval(values, 0.95)[0]) else float(np.nanstd(values, ddof=1))
 
 
 def _two_sided_p(values: np.ndarray) -> float:

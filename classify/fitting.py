@@ -80,14 +80,15 @@ def fit(
     if resume:
         run.truncate_metrics(state["step"] if state else 0)
     if state:
-        training.model.network.load_state_dict(state["network"])
-        training.model.loaded, training.steps_done = state["started_from"], state["step"]
+        _restore(training, state)
     with Progress(options.steps, f"training {options.backbone}", "steps", quiet, training.steps_done) as progress:
         if warning := unguarded_discs(options.augment, source.discs):
             progress.note(warning)
         validation = (held_out, np.asarray(validation[1]))
         recorder = Recorder(run, about or About(tuple(classes)), validation, progress, state)
-        steps, precision = range(training.steps_done, options.steps), choose_precision(options.precision, device)
+        # A run that ran out of patience has nothing left to do, however often it is resumed.
+        end = training.steps_done if recorder.watch.stops(options.patience) else options.steps
+        steps, precision = range(training.steps_done, end), choose_precision(options.precision, device)
         run_steps(training, steps, recorder, device, precision)
     model, _ = load_classifier(run.path, device)
     return Fitted(model, pd.read_csv(run.path / "metrics.csv"), model.loaded)
@@ -101,7 +102,7 @@ def check_options(options: TrainingOptions, classes: int) -> None:
     """
     choose_precision(options.precision, choose_device(options.device))
     make_augmentation(options.augment)
-    create_backbone(options.backbone, classes, options.size, options.pretrained, options.weights)
+    _create(options, classes)
 
 
 def _check(source: ImageSource, labels: np.ndarray, classes: tuple[str, ...], options: TrainingOptions) -> None:
@@ -114,9 +115,25 @@ def _check(source: ImageSource, labels: np.ndarray, classes: tuple[str, ...], op
         raise UserError(f"cannot train on {len(classes)} classes, of which {missing or 'none'} have no training images")
 
 
+def _create(options: TrainingOptions, classes: int) -> Classifier:
+    """Its initial random weights come from torch's own generator."""
+    return create_backbone(
+        options.backbone, classes, options.size, options.pretrained, options.weights, head=options.head
+    )
+
+
+def _restore(training: SupervisedTraining, state: dict) -> None:
+    training.model.network.load_state_dict(state["network"])
+    if training.average is not None:
+        training.average.network.load_state_dict(state["average"])
+        training.average.loaded = state["started_from"]
+    training.model.loaded, training.steps_done = state["started_from"], state["step"]
+    training.halvings = state["watch"]["halvings"] if training.options.schedule == "plateau" else 0
+
+
 def _prepare(
     source: ImageSource, labels: np.ndarray, classes: int, options: TrainingOptions, groups: np.ndarray | None
 ) -> SupervisedTraining:
     torch.manual_seed(options.seed)
-    model = create_backbone(options.backbone, classes, options.size, options.pretrained, options.weights)
+    model = _create(options, classes)
     return SupervisedTraining(model.to(memory_format=torch.channels_last), source, labels, options, groups)

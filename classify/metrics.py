@@ -15,7 +15,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-WHOLE = ("accuracy", "balanced_accuracy", "micro_f1", "weighted_f1", "quadratic_kappa", "log_loss")
+from .calibration import brier_score, expected_calibration_error
+
+WHOLE = (
+    "accuracy", "balanced_accuracy", "micro_f1", "weighted_f1", "quadratic_kappa", "odir_score", "log_loss",
+    "balanced_log_loss", "brier", "ece",
+)  # fmt: skip
 BY_CLASS = ("precision", "recall", "specificity", "f1", "auroc", "average_precision")
 
 
@@ -53,11 +58,11 @@ def score(
 
 
 def summarize(true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Every metric of WHOLE, every macro average of BY_CLASS, and for two classes those of the positive class as
-    well."""
+    """Every metric of WHOLE and every macro average of BY_CLASS; for two classes those of the positive class as well,
+    and no ODIR score, which was made for eight."""
     names = [*WHOLE, *(f"macro_{name}" for name in BY_CLASS)]
     if np.shape(probabilities)[1] == 2:
-        names += BY_CLASS
+        names = [name for name in names if name != "odir_score"] + list(BY_CLASS)
     return {name: float(score(name, true, probabilities)) for name in names}
 
 
@@ -67,6 +72,35 @@ def by_class(true: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
     for metric in BY_CLASS:
         table[metric] = [float(score(f"{metric}:{name}", true, probabilities, classes=classes)) for name in classes]
     return table
+
+
+def odir_score(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """The official score of the ODIR-2019 challenge: the mean of Cohen's kappa, F1 and AUC.
+
+    All three are of the labels of all classes written one after the other, each told as present above a probability of
+    0.5. The challenge's evaluation script takes the F1 micro-averaged over "present" and "absent", which is the share of
+    labels told right: most labels are absent, so a classifier that says nothing has 0.875 there with eight classes. Not
+    to be compared with a macro F1.
+
+    Args:
+        labels: 0/1 or bool (n, k), one-hot or multi-label.
+        probabilities: float (n, k).
+        weights: of the images, float (n,) or (b, n); None counts each once.
+
+    Returns:
+        float64, at most 1; shape () for weights (n,) or None, (b,) for weights (b, n); nan where one of the three is.
+    """
+    labels, scores = np.asarray(labels).ravel().astype(bool), np.asarray(probabilities, dtype=np.float64).ravel()
+    table = (
+        np.ones((1, len(probabilities))) if weights is None else np.atleast_2d(np.asarray(weights, dtype=np.float64))
+    )
+    table = np.repeat(table, np.shape(probabilities)[1], axis=1)
+    matrix = confusion_matrix(labels, scores > 0.5, 2, table)
+    total = matrix.sum(axis=(1, 2))
+    right = _divide(matrix.trace(axis1=1, axis2=2), total)
+    chance = _divide((matrix.sum(axis=2) * matrix.sum(axis=1)).sum(axis=1), total**2)
+    values = (1 - _divide(1 - right, 1 - chance) + right + binary_auroc(labels, scores, table)) / 3
+    return values if weights is not None and np.ndim(weights) == 2 else values[0]
 
 
 def confusion_matrix(
@@ -171,10 +205,20 @@ def _quadratic_kappa(true, probabilities, weights) -> np.ndarray:
 
 
 def _log_loss(true, probabilities, weights) -> np.ndarray:
+    return _divide(weights @ _losses(true, probabilities), weights.sum(axis=1))
+
+
+def _balanced_log_loss(true, probabilities, weights) -> np.ndarray:
+    """Log loss with every class that is there weighing the same: scikit-learn's "balanced" class weights."""
+    classes = np.eye(probabilities.shape[1])[true]
+    summed = weights @ (classes * _losses(true, probabilities)[:, None])
+    return _macro(_divide(summed, weights @ classes), true, weights)
+
+
+def _losses(true, probabilities) -> np.ndarray:
     floor = np.finfo(np.float64).eps
     kept = np.clip(probabilities, floor, 1)
-    losses = -np.log(kept[np.arange(len(true)), true] / kept.sum(axis=1))
-    return _divide(weights @ losses, weights.sum(axis=1))
+    return -np.log(kept[np.arange(len(true)), true] / kept.sum(axis=1))
 
 
 def _summed_by_score(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -201,5 +245,11 @@ _WHOLE = {
     "micro_f1": _accuracy,
     "weighted_f1": _weighted_f1,
     "quadratic_kappa": _quadratic_kappa,
+    "odir_score": lambda true, probabilities, weights: odir_score(
+        np.eye(probabilities.shape[1])[true], probabilities, weights
+    ),
     "log_loss": _log_loss,
+    "balanced_log_loss": _balanced_log_loss,
+    "brier": brier_score,
+    "ece": lambda true, probabilities, weights: expected_calibration_error(true, probabilities, weights=weights),
 }

@@ -34,12 +34,14 @@ def predict_images(
     images: np.ndarray | ImageSource,
     batch_size: int = 64,
     device: torch.device | str = "cpu",
+    tta: bool = False,
 ) -> np.ndarray:
     """Class probabilities.
 
     Args:
         model: on `device`; it is put into evaluation mode and left in it.
         images: uint8 (n, size, size, 3) RGB.
+        tta: test-time augmentation: the mean of what it says about each image and about its mirror image, left for right.
 
     Returns:
         float64 (n, classes); each row sums to 1.
@@ -49,9 +51,10 @@ def predict_images(
     parts = [np.zeros((0, model.classes))]
     with torch.inference_mode():
         for start in range(0, len(source), batch_size):
-            batch = source.take(np.arange(start, min(start + batch_size, len(source))))
-            logits = model(to_batch(batch, device)).double()
-            parts.append(torch.softmax(logits, dim=1).cpu().numpy())
+            batch = to_batch(source.take(np.arange(start, min(start + batch_size, len(source)))), device)
+            seen = [batch, batch.flip(3)] if tta else [batch]
+            views = [torch.softmax(model(view).double(), dim=1) for view in seen]
+            parts.append(torch.stack(views).mean(dim=0).cpu().numpy())
     return np.concatenate(parts)
 
 
@@ -109,12 +112,15 @@ def seed_predictions(table: pd.DataFrame, classes: tuple[str, ...]) -> SeedPredi
     return SeedPredictions(true, probabilities, table["patient_id"].to_numpy(dtype=str))
 
 
-def predict(run: Path | str, files: Sequence[Path | str], *, device: str = "auto", quiet: bool = False) -> pd.DataFrame:
+def predict(
+    run: Path | str, files: Sequence[Path | str], *, device: str = "auto", quiet: bool = False, tta: bool = False
+) -> pd.DataFrame:
     """Classify camera files.
 
     Args:
         run: a run folder of `train`.
         files: image files, or folders, of which every image file is taken.
+        tta: see `predict_images`.
 
     Returns:
         One row a file: file, predicted, p_<class>..., problem. A file that cannot be read or shows no retina has an
@@ -135,7 +141,7 @@ def predict(run: Path | str, files: Sequence[Path | str], *, device: str = "auto
                 problems.append(error)
                 values, predicted, problem = np.full(model.classes, np.nan), "", error.message
             else:
-                values = predict_images(model, image[None], device=where)[0]
+                values = predict_images(model, image[None], device=where, tta=tta)[0]
                 predicted, problem = about.classes[values.argmax()], ""
             named = {PREFIX + name: value for name, value in zip(about.classes, values, strict=True)}
             rows.append({"file": str(path), "predicted": predicted, **named, "problem": problem})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -19,8 +20,42 @@ from .predictions import predict_images
 from .supervised import SupervisedTraining
 
 _STATE = "resume.pt"
-_KEYS = {"step", "best", "network", "optimizer", "started_from"}
+_KEYS = {"step", "watch", "network", "average", "optimizer", "started_from"}
+_PLATEAU = 3
 _VALIDATION_METRICS = ("log_loss", "accuracy", "macro_f1", "f1", "recall", "auroc")
+
+
+@dataclass
+class Watch:
+    """What the evaluations so far say about going on.
+
+    Attributes:
+        best: highest validation macro F1.
+        since_best: evaluations since.
+        lowest: lowest validation loss.
+        since_lowest: evaluations since, or since the learning rate was last halved.
+        halvings: how often it was.
+    """
+
+    best: float = -math.inf
+    since_best: int = 0
+    lowest: float = math.inf
+    since_lowest: int = 0
+    halvings: int = 0
+
+    def see(self, row: dict[str, float], frozen: bool) -> bool:
+        """Take in a row of metrics.csv; whether its macro F1 is the best so far. A frozen backbone uses up no patience."""
+        better, lower = row["val_macro_f1"] > self.best, row["val_log_loss"] < self.lowest
+        self.best, self.lowest = max(self.best, row["val_macro_f1"]), min(self.lowest, row["val_log_loss"])
+        self.since_best = 0 if better or frozen else self.since_best + 1
+        self.since_lowest = 0 if lower or frozen else self.since_lowest + 1
+        if self.since_lowest == _PLATEAU:
+            self.since_lowest, self.halvings = 0, self.halvings + 1
+        return better
+
+    def stops(self, patience: int) -> bool:
+        """Whether that many evaluations brought nothing better; never with a patience of 0."""
+        return 0 < patience <= self.since_best
 
 
 class Recorder(Callback):
@@ -43,7 +78,7 @@ class Recorder(Callback):
         state: dict | None,
     ):
         self.run, self.about, self.validation, self.progress, self.state = run, about, validation, progress, state
-        self.best = state["best"] if state else -math.inf
+        self.watch = Watch(**state["watch"]) if state else Watch()
 
     def on_train_start(self, trainer: Trainer, training: SupervisedTraining) -> None:
         """Continue the optimiser where the state was saved."""
@@ -60,18 +95,22 @@ class Recorder(Callback):
             row = evaluate_step(training, *self.validation)
             self._save(trainer, training, row)
             self.progress.advance(0, loss=row["train_loss"], val_macro_f1=row["val_macro_f1"])
+            training.halvings = self.watch.halvings if options.schedule == "plateau" else 0
+            if self.watch.stops(options.patience):
+                self.progress.note(f"stopped after {done} steps: {options.patience} evaluations brought nothing better")
+                trainer.should_stop = True
 
     def _save(self, trainer: Trainer, training: SupervisedTraining, row: dict[str, float]) -> None:
-        better = row["val_macro_f1"] > self.best
+        better = self.watch.see(row, frozen=training.steps_done <= training.options.freeze_steps)
         if better or training.options.keep == "last":
-            save_classifier(self.run.checkpoints, training.model, self.about)
-        self.best = max(self.best, row["val_macro_f1"])
+            save_classifier(self.run.checkpoints, training.kept, self.about)
         self.run.log_metrics(row)
         # Last: a kill before this repeats the evaluation, and its row of metrics.csv is dropped on resuming.
         state = {
             "step": training.steps_done,
-            "best": self.best,
+            "watch": asdict(self.watch),
             "network": training.model.network.state_dict(),
+            "average": None if training.average is None else training.average.network.state_dict(),
             "optimizer": trainer.optimizers[0].state_dict(),
             "started_from": training.model.loaded,
         }
@@ -91,13 +130,13 @@ def evaluate_step(training: SupervisedTraining, images: ImageSource, labels: np.
     if not math.isfinite(train_loss):
         raise JobError(f"the loss became {train_loss} by step {training.steps_done}; try a smaller --learning-rate")
     epoch = training.steps_done * training.options.batch_size / len(training.source)
-    probabilities = predict_images(training.model, images, device=training.device)
+    probabilities = predict_images(training.kept, images, device=training.device)
     values = {f"val_{name}": float(score(name, labels, probabilities)) for name in _VALIDATION_METRICS}
     return {"step": training.steps_done, "epoch": epoch, "train_loss": train_loss, **values}
 
 
 def read_training(run: RunFolder) -> dict | None:
-    """What the Recorder saved last: step, best, network, optimizer, started_from; None when nothing yet.
+    """What the Recorder saved last: step, watch, network, average, optimizer, started_from; None when nothing yet.
 
     Raises:
         UserError: the file is damaged or not ours.

@@ -11,10 +11,17 @@ import pandas as pd
 from ..runtime.files import write_json
 from ..runtime.report import Report, new_figure
 from . import metrics
+from .calibration import reliability_table
 from .evidence import Interval, SeedPredictions, interval
 from .predictions import seed_predictions
 
 _RESAMPLES = 2000
+_NAMES = {
+    "odir_score": "ODIR-2019 challenge score",
+    "balanced_log_loss": "balanced log loss",
+    "brier": "Brier score",
+    "ece": "ECE",
+}
 
 
 def write_results(
@@ -67,13 +74,35 @@ def _report(
         "Estimate, and 95 % percentile interval over resampled patients of one trained model: "
         "the chance of another training run is not in it."
     )
+    report.text(_explained(classes))
     report.table(_interval_table(intervals, classes))
     report.section("Classes").table(metrics.by_class(run.true, run.probabilities, classes), caption=f"split: {split}")
     report.figure(confusion_figure(run, classes), "Rows: true class. Columns: predicted class.")
     report.figure(roc_figure(run, classes), "ROC curve of each class against the rest.")
+    report.figure(precision_recall_figure(run, classes), "Precision and recall of each class against the rest; dotted: "
+                                                         "the share of the class, which chance would reach.")  # fmt: skip
+    report.section("Calibration").figure(
+        reliability_figure(run),
+        "Left: share of images told right in each tenth of confidence (the largest probability), with the images in it; "
+        "on the diagonal confidence is accuracy. Right: how many images have that confidence. The expected calibration "
+        f"error, ECE, is the distance from the diagonal averaged over the images: {found['ece'].estimate:.3f}.",
+    )
     if history is not None:
         report.section("Training").figure(history_figure(history), "Loss, and metrics on the validation images.")
     return report
+
+
+def _explained(classes: tuple[str, ...]) -> str:
+    told = (
+        "Balanced log loss: every class weighs the same. Brier score: summed over the classes, 0 to 2. "
+        "ECE: expected calibration error, see Calibration."
+    )
+    if len(classes) > 2:
+        told += (
+            " ODIR-2019 challenge score: the mean of kappa, micro F1 and AUC over the labels of all classes together; most "
+            "of them are absent, so it is not to be compared with a macro F1."
+        )
+    return told
 
 
 def confusion_figure(run: SeedPredictions, classes: tuple[str, ...]):
@@ -110,6 +139,38 @@ def roc_figure(run: SeedPredictions, classes: tuple[str, ...]):
     return figure
 
 
+def precision_recall_figure(run: SeedPredictions, classes: tuple[str, ...]):
+    """Matplotlib figure: precision against recall; of two classes only the positive one's."""
+    figure, axis = new_figure(4.6, 4.2)
+    for k in range(1 if len(classes) == 2 else 0, len(classes)):
+        positive, order = run.true == k, np.argsort(-run.probabilities[:, k], kind="stable")
+        if not positive.any():
+            continue
+        last = np.r_[np.diff(run.probabilities[order, k]) != 0, True]
+        hits, flagged = np.cumsum(positive[order])[last], np.arange(1, len(order) + 1)[last]
+        # Drawn as steps: between two thresholds precision cannot be interpolated (Davis and Goadrich 2006).
+        (line,) = axis.step(np.r_[0, hits / hits[-1]], np.r_[hits[0] / flagged[0], hits / flagged], label=classes[k])
+        axis.axhline(positive.mean(), color=line.get_color(), linewidth=0.8, linestyle=":")
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.01))
+    axis.legend(frameon=False, fontsize=8, loc="lower left")
+    return figure
+
+
+def reliability_figure(run: SeedPredictions):
+    """Matplotlib figure: accuracy against confidence in ten bins, and the number of images in each."""
+    table = reliability_table(run.true, run.probabilities)
+    used, middles = table.dropna(), (table["low"] + table["high"]) / 2
+    figure, (left, right) = new_figure(9, 3.8, columns=2)
+    left.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle="--")
+    left.plot(used["confidence"], used["accuracy"], marker="o")
+    for confidence, accuracy, images in used[["confidence", "accuracy", "images"]].itertuples(index=False):
+        left.annotate(f"{images:.0f}", (confidence, accuracy), textcoords="offset points", xytext=(6, -9), fontsize=7)
+    right.bar(middles, table["images"], width=0.092)
+    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.01))
+    right.set(xlabel="confidence", ylabel="images", xlim=(0, 1))
+    return figure
+
+
 def history_figure(history: pd.DataFrame):
     """Matplotlib figure: losses on the left, validation F1, recall and AUROC on the right, by epoch."""
     figure, (left, right) = new_figure(9, 3.4, columns=2)
@@ -134,7 +195,7 @@ def _interval_table(intervals: Mapping[str, Mapping[str, Interval]], classes: tu
     rows = []
     for name in next(iter(intervals.values())):
         if name not in repeated:
-            row = {"metric": name.replace("_", " ") + (positive if name in metrics.BY_CLASS else "")}
+            row = {"metric": _NAMES.get(name, name.replace("_", " ")) + (positive if name in metrics.BY_CLASS else "")}
             rows.append(row | {split: str(found[name]) for split, found in reversed(intervals.items())})
     return pd.DataFrame(rows)
 

@@ -19,6 +19,7 @@ from ..runtime.errors import UserError
 from ..runtime.runs import RunFolder, default_run_path, latest_run_path
 from .augmentation import unguarded_discs
 from .fitting import Fitted, TrainingOptions, check_options, fit
+from .heads import LINEAR, ORDINAL
 from .images import ImageSource
 from .predictions import predict_images, prediction_table, write_predictions
 from .results import write_results
@@ -50,6 +51,17 @@ def train(
     precision: str = "auto",
     quiet: bool = False,
     synthetic: Sequence[Path | str] | None = None,
+    optimizer: str = "adamw",
+    weight_decay: float = 1e-2,
+    schedule: str = "cosine",
+    patience: int = 0,
+    frozen_epochs: int = 0,
+    backbone_rate: float = 1.0,
+    label_smoothing: float = 0.0,
+    mixup: float = 0.0,
+    class_weights: bool = False,
+    average: int = 0,
+    head: str = "linear",
 ) -> RunFolder:
     """Train a classifier, test it on the held-out patients, and write a run folder.
 
@@ -61,6 +73,8 @@ def train(
         synthetic: dataset folders whose images are added to the training split.
         out: the run folder; runs/classify-<time>-<backbone> by default.
         resume: continue a run that was interrupted.
+        frozen_epochs: passes at the start that train the head alone.
+        average: half-life of the weights' moving average in steps; 0 keeps none.
 
     The other arguments are those of `TrainingOptions`. The weights with the best validation macro F1 are kept.
 
@@ -72,7 +86,10 @@ def train(
     options = TrainingOptions(
         backbone=backbone, size=size, weights=str(weights) if weights else None, pretrained=pretrained,
         batch_size=batch_size, learning_rate=learning_rate, sampling=sampling, augment=augment, keep="best", seed=seed,
-        evaluate_every=_STEPS_BETWEEN_EVALUATIONS, device=device, precision=precision,
+        evaluate_every=_STEPS_BETWEEN_EVALUATIONS, device=device, precision=precision, optimizer=optimizer,
+        weight_decay=weight_decay, schedule=schedule, patience=patience, freeze_steps=frozen_epochs,
+        backbone_rate=backbone_rate, label_smoothing=label_smoothing, mixup=mixup, class_weights=class_weights,
+        average_steps=average, head=head,
     )  # fmt: skip
     dataset = dataset if isinstance(dataset, FundusDataset) else FundusDataset.open(dataset)
     if not dataset.patients and not quiet:
@@ -80,6 +97,11 @@ def train(
     chosen = choose_target(dataset, target, classes)
     if not quiet and (left_out := chosen.left_out_line(dataset)):
         print(left_out, file=sys.stderr)
+    if head == ORDINAL and not _in_order(chosen):
+        raise UserError(
+            f"head {ORDINAL} wants classes in their order, which only target grade with ascending classes has",
+            hint="Use another head.",
+        )
     check_options(options, len(chosen.classes))
     dataset = split_dataset(dataset, chosen, seed)
     # Generated sets name their class in `label`, whatever column is the target.
@@ -99,11 +121,17 @@ def train(
     return run
 
 
+def _in_order(target: Target) -> bool:
+    return target.column == "grade" and list(target.classes) == sorted(target.classes, key=float)
+
+
 def _with_length(options: TrainingOptions, images: int, epochs: int | None, steps: int | None) -> TrainingOptions:
-    """Evaluated once an epoch when the user counts in epochs."""
+    """Epochs as steps, also those in which the backbone is frozen, which `freeze_steps` counts until here. Evaluated once an
+    epoch when the user counts in epochs."""
+    epoch = math.ceil(images / options.batch_size)
+    options = replace(options, freeze_steps=options.freeze_steps * epoch)
     if steps is not None:
         return replace(options, steps=steps)
-    epoch = math.ceil(images / options.batch_size)
     return replace(options, steps=(epochs or _DEFAULT_EPOCHS) * epoch, evaluate_every=epoch)
 
 
@@ -131,6 +159,7 @@ def _finish(run: RunFolder, fitted: Fitted, parts: dict[str, Part], target: Targ
     facts = {
         "dataset": parts["test"].dataset.name,
         "backbone": fitted.model.name,
+        **({"head": fitted.model.head} if fitted.model.head != LINEAR else {}),
         "started from": fitted.started_from,
         "input": f"{fitted.model.size} x {fitted.model.size} pixels",
         "optimiser steps": int(fitted.history["step"].iloc[-1]),

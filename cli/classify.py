@@ -42,7 +42,20 @@ def classify_train(
     steps: Annotated[Optional[int], typer.Option(min=1, help="Optimiser steps, instead of epochs.")] = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 32,
     learning_rate: Annotated[Optional[float], typer.Option(help="Default: the backbone's.")] = None,
-    augment: Annotated[str, typer.Option(help="default, classical:odir, classical:anemia.")] = "default",
+    head: Annotated[str, typer.Option(help="linear, dense (study A), cbam (study B), ordinal (target grade).")] = "linear",
+    optimizer: Annotated[str, typer.Option(help="adamw, adam or sgd.")] = "adamw",
+    weight_decay: Annotated[float, typer.Option(help="Of every weight.")] = 1e-2,
+    schedule: Annotated[str, typer.Option(help="Learning rate: cosine, constant, or plateau (halved when the validation "
+                                               "loss stays up for 3 evaluations).")] = "cosine",
+    patience: Annotated[int, typer.Option(help="Stop after so many evaluations without a better macro F1; 0: never.")] = 0,
+    frozen_epochs: Annotated[int, typer.Option(min=0, help="Epochs at the start that train the head alone.")] = 0,
+    backbone_rate: Annotated[float, typer.Option(help="Learning rate of the backbone, as a share of the head's.")] = 1.0,
+    label_smoothing: Annotated[float, typer.Option(help="Share of the truth that is spread over all classes.")] = 0.0,
+    mixup: Annotated[float, typer.Option(help="Blend pairs of images, with shares from Beta(MIXUP, MIXUP).")] = 0.0,
+    class_weights: Annotated[bool, typer.Option("--class-weights", help="Rare classes weigh more in the loss; needs "
+                                                                        "--sampling natural.")] = False,
+    average: Annotated[int, typer.Option(help="Keep a moving average of the weights: its half-life in steps.")] = 0,
+    augment: Annotated[str, typer.Option(help="default, classical:odir, classical:anemia, classical:dr, randaugment.")] = "default",
     sampling: Annotated[str, typer.Option(help="balanced or natural.")] = "balanced",
     weights: Annotated[Optional[Path], typer.Option(help="Local weights of the backbone (safetensors).")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Download the backbone's ImageNet weights.")] = False,
@@ -56,7 +69,10 @@ def classify_train(
     run = train(dataset_or_phantoms(data, quiet), target=target, classes=names(classes), backbone=backbone, size=size,
                 epochs=epochs, steps=steps, batch_size=batch_size, learning_rate=learning_rate, augment=augment, sampling=sampling,
                 weights=weights, pretrained=pretrained, synthetic=synthetic or [], seed=seed, out=out, resume=resume,
-                device=device, precision=precision, quiet=quiet)  # fmt: skip
+                device=device, precision=precision, quiet=quiet, optimizer=optimizer, weight_decay=weight_decay,
+                schedule=schedule, patience=patience, frozen_epochs=frozen_epochs, backbone_rate=backbone_rate,
+                label_smoothing=label_smoothing, mixup=mixup, class_weights=class_weights, average=average,
+                head=head)  # fmt: skip
     from ..runtime.files import read_json
 
     metrics = read_json(run.path / "metrics.json")
@@ -84,13 +100,14 @@ def classify_predict(
     run: Annotated[Path, typer.Argument(help="Run of fundus-classify train.")],
     files: Annotated[list[Path], typer.Argument(help="Camera files, or folders of them.")],
     out: Annotated[Optional[Path], typer.Option(help="Write the table as CSV.")] = None,
+    tta: Annotated[bool, typer.Option("--tta", help="Average what is seen in each image and in its mirror image.")] = False,
     device: Device = "auto", quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Say what a classifier sees in camera files."""
     from ..classify.predictions import predict
     from ..runtime.files import write_text
 
-    table = predict(run, files, device=device, quiet=quiet)
+    table = predict(run, files, device=device, quiet=quiet, tta=tta)
     if out is not None:
         write_text(out, table.to_csv(index=False))
     show(json, table.to_dict("records"), table.to_string(index=False))
@@ -114,7 +131,8 @@ def classify_explain(
 @classify.command("compare-augmentations")
 def classify_compare_augmentations(
     data: Data = None,
-    arms: Annotated[str, typer.Option(help="default, classical, classical:anemia, gan, gan:RATIO.")] = "default,classical,gan",
+    arms: Annotated[str, typer.Option(help="default, classical, classical:anemia, classical:dr, randaugment, gan, gan:RATIO, "
+                                             "or sums such as classical+gan.")] = "default,classical,gan",
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each arm.")] = 5,
     target: Target = "label",
     classes: Classes = None,
@@ -139,4 +157,31 @@ def classify_compare_augmentations(
         size=size, epochs=epochs, batch_size=batch_size, weights=weights, ratios=ratios, generators=generator or [],
         generator_steps=generator_steps, workers=workers, seed=seed, out=out, resume=resume, device=device,
         precision=precision, quiet=quiet)  # fmt: skip
+    show(json, result.summary(), *result.lines())
+
+
+@classify.command("judge-synthetic")
+def classify_judge_synthetic(
+    synthetic: Annotated[list[Path], typer.Argument(help="Synthetic dataset folders: of each class one, or all in one.")],
+    data: Annotated[Path, typer.Option(help="Real eyes, split as they were when the generator was trained.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings on real and on synthetic eyes.")] = 1,
+    target: Target = "label",
+    classes: Classes = None,
+    backbone: Backbone = "simple_cnn",
+    size: Annotated[int, typer.Option(help="Image size, pixels.")] = 64,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the real training images; both get the same steps.")] = 10,
+    batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 32,
+    weights: Annotated[Optional[Path], typer.Option(help="Local weights of the backbone (safetensors).")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Trainings side by side.")] = 1,
+    seed: Seed = 0, out: Out = None, resume: Resume = False, device: Device = "auto", precision: Precision = "auto",
+    quiet: Quiet = False, json: Json = False,
+) -> None:  # fmt: skip
+    """Do synthetic eyes show their class? Train on real, test on synthetic, and the reverse."""
+    from ..classify.experiments.judge_synthetic import judge_synthetic
+    from ..data.dataset import FundusDataset
+
+    result = judge_synthetic(
+        synthetic, FundusDataset.open(data), target=target, classes=names(classes), seeds=seeds, backbone=backbone, size=size,
+        epochs=epochs, batch_size=batch_size, weights=weights, workers=workers, seed=seed, out=out, resume=resume,
+        device=device, precision=precision, quiet=quiet)  # fmt: skip
     show(json, result.summary(), *result.lines())

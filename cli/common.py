@@ -30,7 +30,10 @@ Out = Annotated[Optional[Path], typer.Option(help="Folder of the run; default ru
 Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes; default one a core.")]
 Classes = Annotated[Optional[str], typer.Option(help="Only these labels, in this order, e.g. normal,diabetes.")]
 Target = Annotated[str, typer.Option(help='label, grade, or an expression such as "dr: grade >= 1", anemic, glaucoma.')]
-Backbone = Annotated[str, typer.Option(help="simple_cnn (study E) or any timm name, e.g. mobilenetv3_small_100.")]
+Backbone = Annotated[str, typer.Option(help=(
+    "simple_cnn (study E) or any timm name. Of the studies: resnet50, mobilenetv2_100, densenet121 (A); mobilenetv3_small_100, "
+    "mobilenetv3_large_100 (B); resnext101_32x8d (C); resnet18 (D); vgg13_bn, inception_v3 (E)."
+))]  # fmt: skip
 
 
 def names(text: str | None) -> list[str] | None:

@@ -19,7 +19,7 @@ HELPS = [
     ("preprocess", ["landmarks"]), ("preprocess", ["keep"]), ("preprocess", ["upright"]), ("preprocess", ["register"]),
     ("synth", []), ("synth", ["train"]), ("synth", ["generate"]), ("synth", ["plan"]), ("synth", ["walk"]),
     ("classify", []), ("classify", ["train"]), ("classify", ["evaluate"]), ("classify", ["predict"]),
-    ("classify", ["explain"]), ("classify", ["compare-augmentations"]),
+    ("classify", ["explain"]), ("classify", ["compare-augmentations"]), ("classify", ["judge-synthetic"]),
 ]  # fmt: skip
 
 

@@ -24,7 +24,8 @@ class Arm:
 
 
 def parse_arms(names: list[str]) -> list[Arm]:
-    """Arms from their names: default, classical, classical:anemia, classical:odir, gan, gan:RATIO, and sums like
+    """Arms from their names: default, classical, classical:anemia, classical:odir, classical:dr, randaugment, gan,
+    gan:RATIO, and sums like
     classical+gan.
 
     Raises:
@@ -42,12 +43,13 @@ def _parse_arm(name: str) -> Arm:
     for part in name.split("+"):
         if part == "gan" or part.startswith("gan:"):
             ratio = _ratio(part)
-        elif part == "classical" or part.startswith("classical:"):
+        elif part in ("classical", "randaugment") or part.startswith("classical:"):
             augment = part
             make_augmentation(augment)
         elif part != "default":
             raise UserError(
-                f"no arm is called {name!r}", hint="Use default, classical, classical:anemia, gan or gan:RATIO."
+                f"no arm is called {name!r}",
+                hint="Use default, classical, classical:anemia, classical:dr, randaugment or gan:RATIO.",
             )
     return Arm(name, augment, ratio)
 

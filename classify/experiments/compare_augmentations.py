@@ -19,13 +19,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from ...data.dataset import FundusDataset
 from ...data.splits import NO_PATIENTS, parse_ratios
 from ...data.targets import Target, choose_target
 from ...runtime.errors import JobError, UserError
-from ...runtime.files import write_text
 from ...runtime.jobs import Job, run_jobs
 from ...runtime.runs import RunFolder, default_run_path, latest_run_path
 from ...synth.checkpoint import load_generator, slug
@@ -37,8 +35,9 @@ from ..images import ImageSource
 from ..predictions import predict_images, prediction_table, read_predictions, seed_predictions, write_predictions
 from ..training import describe, divide, load_parts, load_synthetic, split_dataset
 from .arms import Arm, parse_arms
-from .comparison import METRICS, Comparison
+from .comparison import METRICS, PRIMARY, Comparison, adjusted_p_values
 from .comparison_report import write_report
+from .split_file import read_split, write_split
 
 _HERE = "fundus_synth.classify.experiments.compare_augmentations"
 
@@ -86,7 +85,7 @@ def compare_augmentations(
         "target": target, "classes": list(chosen.classes), "arms": arms, "seeds": seeds, "epochs": epochs,
         "generators": [str(path) for path in generators], "generator_steps": generator_steps, "seed": seed, **asdict(options),
     }, resume)  # fmt: skip
-    _write_split(divided, run.path / "split.csv")
+    write_split(divided, run.path / "split.csv")
     how = {"steps": generator_steps, "seed": seed, "device": device, "precision": precision, "quiet": quiet}
     synthetic = _make_synthetic(run, dataset, divided, chosen, parsed, given, how)
     results = _train_arms(run, dataset, chosen, parsed, synthetic, options, range(seed, seed + seeds), workers, quiet)
@@ -101,18 +100,6 @@ def _divide(dataset: FundusDataset, target: Target, ratios: str, seed: int) -> F
     if not part.has_split:
         part = divide(part, target, shares, seed)
     return split_dataset(part, target, seed)
-
-
-def _write_split(dataset: FundusDataset, path: Path) -> None:
-    write_text(path, dataset.table[["file_name", "split"]].to_csv(index=False, lineterminator="\n"))
-
-
-def _read_split(data: str, split: str, target: Target) -> FundusDataset:
-    """The dataset of a job: opened again, with the split of the comparison."""
-    sides = pd.read_csv(split, dtype=str).set_index("file_name")["split"]
-    dataset = FundusDataset.open(data)
-    dataset = dataset.subset(dataset.column("file_name").isin(sides.index))
-    return target.of(dataset.with_split(sides.loc[dataset.column("file_name")].to_numpy()))
 
 
 def _given_generators(paths: Sequence[Path], dataset: FundusDataset, target: Target) -> dict[str, Path]:
@@ -175,7 +162,7 @@ def train_generator(
     from ...synth.train import train
 
     target = Target(column, tuple(classes))
-    dataset = _read_split(data, split, target).split("train")
+    dataset = read_split(data, split, target).split("train")
     if column != "label":
         dataset = FundusDataset(dataset.path, dataset.info, dataset.table.assign(label=target.names(dataset)))
     # Each class by itself: a shared start of its own for each would cost more than the classes.
@@ -208,7 +195,7 @@ def train_arm(
 ) -> dict:
     """A job: one training of one arm, and its predictions for the test patients."""
     target, chosen = Target(column, tuple(classes)), TrainingOptions(**options)
-    dataset = _read_split(data, split, target)
+    dataset = read_split(data, split, target)
     parts = load_parts(dataset, target, chosen.size, quiet=True)
     # Generated sets name their class in `label`, whatever column the comparison is about.
     extra = load_synthetic(synthetic, dataset, Target("label", target.classes), chosen.size, quiet=True)
@@ -243,6 +230,7 @@ def _judge(run: RunFolder, target: Target, arms: list[Arm], results: dict[str, l
         for arm in arms[1:]
     }
     metric = f"F1 of {target.classes[1]}" if len(target.classes) == 2 else "macro F1"
-    sentences = [verdict(row["f1"], metric, arm, reference) for arm, row in differences.items()]
+    adjusted = adjusted_p_values(differences)
+    sentences = [verdict(row[PRIMARY], metric, arm, reference, adjusted[arm]) for arm, row in differences.items()]
     runs = {name: [Path(result["run"]) for result in rows] for name, rows in results.items()}
-    return Comparison(run, target, arms, scores, differences, sentences, steps, predictions, runs)
+    return Comparison(run, target, arms, scores, differences, adjusted, sentences, steps, predictions, runs)

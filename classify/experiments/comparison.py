@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pandas as pd
 
 from ...data.targets import Target
 from ...runtime.runs import RunFolder
-from ..evidence import Difference, Interval, SeedPredictions
+from ..evidence import Difference, Interval, SeedPredictions, holm, smallest_detectable_difference
 from .arms import Arm
 
 # Of the second class when there are two, else macro averages; macro_f1 is the average in both cases.
 METRICS = ("f1", "recall", "auroc", "accuracy", "macro_f1")
+PRIMARY = "f1"  # what the verdicts are about: one test an arm, corrected for the number of arms
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Comparison:
         arms: in the order given; the first is what the others are held against.
         scores: {arm: {metric: Interval}} on the test patients.
         differences: {arm: {metric: Difference}} against the first arm.
+        adjusted_p: {arm: Holm-adjusted p-value of its difference in the primary metric}.
         verdict: one sentence for each arm but the first.
         steps: optimiser steps of every training.
         predictions: {arm: one SeedPredictions a seed}.
@@ -36,6 +39,7 @@ class Comparison:
     arms: list[Arm]
     scores: dict[str, dict[str, Interval]]
     differences: dict[str, dict[str, Difference]]
+    adjusted_p: dict[str, float]
     verdict: list[str]
     steps: int
     predictions: dict[str, list[SeedPredictions]]
@@ -49,7 +53,15 @@ class Comparison:
             "steps": self.steps,
             "scores": {arm: {m: asdict(v) for m, v in row.items()} for arm, row in self.scores.items()},
             "differences": {arm: {m: asdict(v) for m, v in row.items()} for arm, row in self.differences.items()},
+            "adjusted_p": self.adjusted_p,
+            "smallest_detectable_difference": self.smallest_detectable(),
         }
+
+    def smallest_detectable(self) -> dict[str, float]:
+        """{arm: the true difference in the primary metric that this test set would have shown four times in five}, at the
+        strictest level of the correction, 0.05 divided by the number of arms that are held against the first."""
+        alpha = 0.05 / max(1, len(self.differences))
+        return {arm: smallest_detectable_difference(row[PRIMARY], alpha=alpha) for arm, row in self.differences.items()}
 
     def table(self) -> pd.DataFrame:
         """One row an arm: each metric with its 95 % interval."""
@@ -57,9 +69,12 @@ class Comparison:
         return pd.DataFrame(rows)
 
     def difference_table(self) -> pd.DataFrame:
-        """One row an arm but the first: each metric minus that of the first arm, with its 95 % interval."""
-        rows = [{"arm": f"{arm} - {self.arms[0].name}", **{m: str(v) for m, v in row.items()}}
-                for arm, row in self.differences.items()]  # fmt: skip
+        """One row an arm but the first: each metric minus that of the first arm, with its 95 % interval; then, of the
+        primary metric, p, the Holm-adjusted p, and the smallest difference that would have been shown."""
+        detectable = self.smallest_detectable()
+        rows = [{"arm": f"{arm} - {self.arms[0].name}", **{m: str(v) for m, v in row.items()},
+                 f"p ({PRIMARY})": f"{row[PRIMARY].p:.3f}", "adjusted p": f"{self.adjusted_p[arm]:.3f}",
+                 "detectable": f"{detectable[arm]:.3f}"} for arm, row in self.differences.items()]  # fmt: skip
         return pd.DataFrame(rows)
 
     def lines(self) -> list[str]:
@@ -68,3 +83,9 @@ class Comparison:
         if self.differences:
             tables += ["", self.difference_table().to_string(index=False)]
         return [*tables, "", *self.verdict, f"report: {self.run.path / 'report.html'}"]
+
+
+def adjusted_p_values(differences: Mapping[str, Mapping[str, Difference]]) -> dict[str, float]:
+    """{arm: Holm-adjusted p-value}. The family is every arm against the first, in the primary metric."""
+    adjusted = holm([row[PRIMARY].p for row in differences.values()])
+    return dict(zip(differences, adjusted.tolist(), strict=True))

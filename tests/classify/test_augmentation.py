@@ -10,7 +10,7 @@ from fundus_synth.classify import augmentation
 from fundus_synth.classify.augmentation import add_noise, make_augmentation, percentiles, rescale_intensity, rotate
 from fundus_synth.runtime.errors import UserError
 
-ARMS = ["default", "classical:odir", "classical:anemia"]
+ARMS = ["default", "classical:odir", "classical:anemia", "classical:dr", "randaugment"]
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -192,3 +192,30 @@ def test_who_cannot_be_watched_over_is_said_for_study_a_only():
     assert "2 of 3" in augmentation.unguarded_discs("classical:anemia", discs)
     assert augmentation.unguarded_discs("classical:anemia", discs[:1]) == ""
     assert augmentation.unguarded_discs("classical", discs) == ""
+
+
+def test_study_b_turns_by_any_angle():
+    """A bright spot to the right of the centre lands in every quarter, and as far from it as it was."""
+    spot = torch.zeros(1, 3, 65, 65)
+    spot[:, :, 31:34, 51:54] = 1
+    out = make_augmentation("classical:dr")(spot.repeat(64, 1, 1, 1), _generator())
+    rows, columns = np.mgrid[-32:33, -32:33]
+    mass = out[:, 0].numpy()
+    x, y = ((mass * at).sum(axis=(1, 2)) / mass.sum(axis=(1, 2)) for at in (columns, rows))
+    np.testing.assert_allclose(np.hypot(x, y), 20, atol=0.5)
+    quarters = np.bincount(2 * (x > 0) + (y > 0), minlength=4)
+    assert (quarters >= 8).all()  # of 64 draws 16 are expected in each
+
+
+def test_randaugment_changes_geometry_and_colour_and_leaves_torch_s_generator_alone():
+    flat, stripes = torch.full((24, 3, 16, 16), 0.4), torch.zeros(24, 3, 16, 16)
+    stripes[..., ::4] = 0.9
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    augment = make_augmentation("randaugment")
+    for batch in (flat, stripes):
+        out = augment(batch, _generator(3))
+        changed = (out - batch).abs().flatten(1).amax(dim=1) > 0.02
+        assert 6 <= changed.sum() <= 24
+    assert torch.equal(torch.rand(1), expected)

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fundus_synth.classify.evidence import (
     Difference,
     SeedPredictions,
     bootstrap,
     estimate,
+    holm,
     interval,
     paired_difference,
+    smallest_detectable_difference,
     verdict,
 )
 
@@ -114,38 +118,129 @@ def test_arms_that_are_not_paired_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "begins"),
-    [(0.01, 0.05, "gan helps: F1"), (-0.05, -0.01, "gan harms: F1"), (-0.01, 0.05, "No evidence that gan changes F1")],
+    ("low", "high", "p", "begins"),
+    [
+        (0.01, 0.05, 0.01, "gan helps: F1"),
+        (-0.05, -0.01, 0.01, "gan harms: F1"),
+        (-0.01, 0.05, 0.2, "No evidence that gan changes F1"),
+    ],
 )
-def test_verdict_claims_only_what_the_interval_allows(low, high, begins):
-    sentence = verdict(Difference((low + high) / 2, low, high, 2000, 90, 3), "F1", "gan", "default")
+def test_verdict_claims_only_what_the_interval_allows(low, high, p, begins):
+    found = Difference((low + high) / 2, low, high, 2000, 90, 3, p, 0.01)
+    sentence = verdict(found, "F1", "gan", "default")
     assert sentence.startswith(begins) and sentence.endswith("; 90 held-out patients, 3 seeds).")
+    assert f", p {p:.3f};" in sentence
+    corrected = verdict(found, "F1", "gan", "default", adjusted_p=0.06)
+    assert corrected.startswith("No evidence that gan changes F1") and "Holm-adjusted p 0.060" in corrected
+    assert verdict(found, "F1", "gan", "default", adjusted_p=0.04).startswith(begins)
 
 
-def _coverage(trials: int, patients: int, metric: str, resamples: int) -> float:
-    """Share of intervals that hold the truth: patients with two correlated eyes, half positive, normal scores."""
+def test_holm_by_hand():
+    # 0.01 x 4, 0.02 x 3, 0.03 x 2 = 0.06 again, 0.5 x 1; the order given is kept.
+    np.testing.assert_allclose(holm([0.5, 0.03, 0.01, 0.02]), [0.5, 0.06, 0.04, 0.06])
+    np.testing.assert_allclose(holm([0.9, 0.8]), [1, 1])
+    np.testing.assert_allclose(holm([0.02, float("nan"), 0.04]), [0.04, float("nan"), 0.04])
+    assert holm([]).shape == (0,)
+
+
+_P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
+
+
+@given(p_values=_P_VALUES)
+def test_holm_rejects_what_its_step_down_procedure_rejects(p_values):
+    adjusted = holm(p_values)
+    assert ((adjusted >= p_values) & (adjusted <= 1)).all()
+    for alpha in (0.01, 0.05, 0.1, 0.5):
+        rejected, left = np.zeros(len(p_values), dtype=bool), len(p_values)
+        for i in np.argsort(p_values, kind="stable"):
+            if p_values[i] * left > alpha:
+                break
+            rejected[i], left = True, left - 1
+        np.testing.assert_array_equal(adjusted <= alpha, rejected)
+
+
+@pytest.mark.slow
+def test_holm_agrees_with_statsmodels():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    random = np.random.default_rng(3)
+    for count in range(1, 12):
+        p_values = random.random(count) ** 3
+        np.testing.assert_allclose(holm(p_values), multitest.multipletests(p_values, method="holm")[1], atol=1e-12)
+
+
+def test_smallest_detectable_difference_agrees_with_its_closed_form():
+    # Accuracy of two independent arms: the standard error of the difference is known.
+    random, n = np.random.default_rng(4), 500
+    one, other = (_run(random.random(n) < 0.7, _names(n)) for _ in range(2))
+    found = paired_difference([one], [other], "accuracy")
+    differences = (one.probabilities.argmax(1) == 0).astype(float) - (other.probabilities.argmax(1) == 0)
+    error = differences.std() / np.sqrt(n)
+    assert found.spread == pytest.approx(error, rel=0.05)
+    assert smallest_detectable_difference(found) == pytest.approx((1.95996 + 0.84162) * error, rel=0.05)
+    assert smallest_detectable_difference(found, power=0.5, alpha=1) == 0
+    assert smallest_detectable_difference(found, alpha=0.01) > smallest_detectable_difference(found)
+    assert np.isnan(smallest_detectable_difference(Difference(0.1, float("nan"), float("nan"), 2000, 10, 1)))
+
+
+def _cohort(random: np.random.Generator, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """True class of each image (that of its patient), patients, and noise of which patients share the larger part."""
+    patients = np.repeat(np.arange(len(images)), images)
+    shared, own = random.normal(size=len(images))[patients], random.normal(size=len(patients))
+    return patients % 2, np.asarray(_names(len(images)))[patients], np.sqrt(0.6) * shared + np.sqrt(0.4) * own
+
+
+def _reader(true: np.ndarray, patients: np.ndarray, noise: np.ndarray, skill: float = 1.0) -> SeedPredictions:
+    positive = 1 / (1 + np.exp(-(skill * (true - 0.5) + noise)))
+    return SeedPredictions(true, np.stack([1 - positive, positive], axis=1), patients)
+
+
+def _coverage(trials: int, images: np.ndarray, metric: str, resamples: int) -> float:
+    """Share of intervals that hold the truth, of patients with `images` photographs each."""
     random = np.random.default_rng(5)
-    names = np.repeat(_names(patients), 2)
-    true = np.repeat(np.arange(patients) % 2, 2)
     # AUROC of two normals one standard deviation apart: Phi(1 / sqrt 2). Accuracy of the middle threshold: Phi(1/2).
     truth = {"auroc": 0.7602, "accuracy": 0.6915}[metric]
     hits = 0
     for trial in range(trials):
-        shared, own = random.normal(size=(2, 2 * patients))
-        noise = np.sqrt(0.6) * np.repeat(shared[:patients], 2) + np.sqrt(0.4) * own
-        positive = 1 / (1 + np.exp(-(true - 0.5 + noise)))
-        run = SeedPredictions(true, np.stack([1 - positive, positive], axis=1), names)
-        found = interval([run], metric, resamples=resamples, seed=trial)
+        found = interval([_reader(*_cohort(random, images))], metric, resamples=resamples, seed=trial)
         hits += found.low <= truth <= found.high
     return hits / trials
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "auroc"])
 def test_interval_covers_the_truth(metric):
-    assert 0.88 <= _coverage(200, 100, metric, 300) <= 0.99
+    assert 0.88 <= _coverage(200, np.full(100, 2), metric, 300) <= 0.99
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("metric", ["accuracy", "auroc"])
-def test_interval_covers_the_truth_as_often_as_it_says(metric):
-    assert 0.93 <= _coverage(2000, 150, metric, 1000) <= 0.97
+@pytest.mark.parametrize("images", ["two eyes", "one to six photographs"])
+def test_interval_covers_the_truth_as_often_as_it_says(metric, images):
+    each = np.full(150, 2) if images == "two eyes" else 1 + np.arange(150) // 2 % 6
+    assert 0.92 <= _coverage(1000, each, metric, 1000) <= 0.98
+
+
+def _claims(trials: int, gain: float, images: np.ndarray) -> tuple[float, float]:
+    """Share of comparisons with p < 0.05 of two readers whose true accuracies differ by what `gain` in skill makes, and
+    the mean of their smallest detectable differences."""
+    random, claims, detectable = np.random.default_rng(6), 0, []
+    for trial in range(trials):
+        true, patients, noise = _cohort(random, images)
+        other = _cohort(random, images)[2]
+        arms = [_reader(true, patients, 0.7 * noise + np.sqrt(0.51) * part, skill)
+                for part, skill in ((other, 1 + gain), (_cohort(random, images)[2], 1))]  # fmt: skip
+        found = paired_difference(*([arm] for arm in arms), "accuracy", resamples=500, seed=trial)
+        claims += found.p < 0.05
+        detectable.append(smallest_detectable_difference(found))
+    return claims / trials, float(np.mean(detectable))
+
+
+@pytest.mark.slow
+def test_the_smallest_detectable_difference_is_detected_as_often_as_it_says():
+    from scipy.special import ndtr, ndtri
+
+    images = np.full(150, 2)
+    false_claims, detectable = _claims(600, 0.0, images)
+    assert 0.02 <= false_claims <= 0.08
+    gain = 2 * ndtri(ndtr(0.5) + detectable) - 1  # accuracy is Phi(skill / 2)
+    power, _ = _claims(600, float(gain), images)
+    assert 0.72 <= power <= 0.88

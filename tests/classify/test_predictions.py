@@ -40,6 +40,24 @@ def test_probabilities_by_hand_and_in_order():
     np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp(-np.arange(0, 70, 10) / 255)), atol=1e-7)
 
 
+class _LeftHalf(nn.Module):
+    """Logits (0, 4 x mean red of the left half)."""
+
+    classes = 2
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        red = 4 * images[:, 0, :, : images.shape[3] // 2].mean(dim=(1, 2))
+        return torch.stack([torch.zeros_like(red), red], dim=1)
+
+
+def test_test_time_augmentation_is_the_mean_with_the_mirror_image():
+    images = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3)).astype(np.uint8)
+    left, right = (predict_images(_LeftHalf(), view) for view in (images, images[:, :, ::-1]))
+    found = predict_images(_LeftHalf(), images, batch_size=2, tta=True)
+    np.testing.assert_allclose(found, (left + right) / 2, atol=1e-12)
+    assert np.abs(found - left).max() > 1e-3
+
+
 def test_no_images_no_rows():
     assert predict_images(_Brightness(), np.zeros((0, 4, 4, 3), np.uint8)).shape == (0, 2)
 

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fundus_synth.classify.evidence import SeedPredictions, paired_difference
+from fundus_synth.classify.evidence import Difference, SeedPredictions, paired_difference
 from fundus_synth.classify.experiments.arms import Arm
 from fundus_synth.classify.experiments.compare_augmentations import _judge
+from fundus_synth.classify.experiments.comparison import adjusted_p_values
 from fundus_synth.data.targets import Target
 from fundus_synth.runtime.errors import JobError
 from fundus_synth.runtime.runs import RunFolder
@@ -51,6 +52,29 @@ def test_every_figure_comes_from_the_predictions(results, tmp_path):
     assert found.verdict[0].startswith("better helps: F1 of anemic is higher than with default")
     assert [str(path) for path in found.runs["better"]] == [row["run"] for row in results["better"]]
     json.dumps(found.summary())
+
+
+def test_verdicts_are_corrected_for_the_number_of_arms(results, tmp_path):
+    results = results | {"same": results["default"]}
+    run = RunFolder.open_or_create(tmp_path / "run", {}, resume=False)
+    found = _judge(run, TARGET, [*ARMS, Arm("same")], results, steps=100)
+    p = {arm: row["f1"].p for arm, row in found.differences.items()}
+    assert found.adjusted_p == {"better": pytest.approx(2 * p["better"]), "same": 1}
+    assert f"Holm-adjusted p {2 * p['better']:.3f}" in found.verdict[0]
+    assert found.verdict[1].startswith("No evidence that same changes F1 of anemic")
+    detectable = found.smallest_detectable()
+    assert detectable["same"] == 0 < detectable["better"]
+    alone = _judge(run, TARGET, ARMS, results, steps=100)
+    assert alone.smallest_detectable()["better"] < detectable["better"]
+    table = found.difference_table().set_index("arm")
+    assert table.loc["better - default", "adjusted p"] == f"{found.adjusted_p['better']:.3f}"
+    assert table.loc["better - default", "detectable"] == f"{detectable['better']:.3f}"
+
+
+def test_an_interval_without_0_is_no_verdict_when_the_adjusted_p_is_not_small():
+    borderline = Difference(0.05, 0.001, 0.09, 2000, 40, 2, 0.04, 0.024)
+    adjusted = adjusted_p_values({"one": {"f1": borderline}, "two": {"f1": borderline}})
+    assert adjusted == {"one": pytest.approx(0.08), "two": pytest.approx(0.08)}
 
 
 def test_arms_at_unequal_cost_are_refused(results, tmp_path):
