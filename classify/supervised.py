@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch.nn import functional
 
-from ..synth.generator_training import update_average
+from ..runtime.training import update_average
 from .augmentation import make_augmentation
 from .backbones import Classifier
 from .heads import ORDINAL, corn_loss

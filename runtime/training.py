@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, Strategy
+from torch import nn
 
 from .errors import UserError
 from .files import write_bytes
@@ -60,6 +61,16 @@ def _together(device: torch.device) -> Strategy:
             pass
 
     return Together(process_group_backend="nccl" if device.type == "cuda" else "gloo")
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """average = decay * average + (1 - decay) * network, for weights and batch-norm statistics; counters are copied."""
+    for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(new, 1 - decay)
+        else:
+            kept.copy_(new)
 
 
 def save_state(path: Path, state: dict) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ..runtime.errors import UserError
 from ..runtime.processes import random_rows
+from ..runtime.training import update_average
 from .checkpoint import GeneratorInfo
 from .differentiable_augmentation import augment
-from .generator_training import GeneratorTraining, update_average
+from .generator_training import GeneratorTraining
 from .image_store import ImageStore
 from .losses import discriminator_loss, generator_loss
 from .sampling import sample

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..runtime.processes import own_rows, random_rows
+from ..runtime.training import update_average
 from .differentiable_augmentation import augment
-from .generator_training import GeneratorTraining, batch_indices, seed_of, update_average
+from .generator_training import GeneratorTraining, batch_indices, seed_of
 from .image_pool import ImagePool
 from .image_store import ImageStore
 from .networks.cyclegan import Discriminator, Generator, field_of

@@ -105,13 +105,3 @@ def batch_indices(step: int, batch_size: int, count: int, seed: int) -> Tensor:
 def _shuffled_pass(number: int, count: int, seed: int) -> Tensor:
     random = torch.Generator().manual_seed(seed_of(seed, "pass", number))
     return torch.randperm(count, generator=random)
-
-
-@torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """average = decay * average + (1 - decay) * network, for weights and batch-norm statistics; counters are copied."""
-    for kept, new in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(new, 1 - decay)
-        else:
-            kept.copy_(new)

@@ -25,8 +25,7 @@ class Arm:
 
 def parse_arms(names: list[str]) -> list[Arm]:
     """Arms from their names: default, classical, classical:anemia, classical:odir, classical:dr, randaugment, gan,
-    gan:RATIO, and sums like
-    classical+gan.
+    gan:RATIO, and sums like classical+gan.
 
     Raises:
         UserError: no arms, an unknown one, the same one twice, or a ratio that is not positive.

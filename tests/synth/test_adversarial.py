@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch import nn
 
+from fundus_synth.runtime.training import update_average
 from fundus_synth.synth.adversarial import PLAIN, AdversarialTraining, Recipe
-from fundus_synth.synth.generator_training import batch_indices, seed_of, update_average
+from fundus_synth.synth.generator_training import batch_indices, seed_of
 from fundus_synth.synth.image_store import ImageStore, field_of_view
 from fundus_synth.synth.networks.dcgan import Discriminator, Generator
 
