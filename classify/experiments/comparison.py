@@ -69,12 +69,12 @@ class Comparison:
         return pd.DataFrame(rows)
 
     def difference_table(self) -> pd.DataFrame:
-        """One row an arm but the first: each metric minus that of the first arm, with its 95 % interval; then, of the
-        primary metric, p, the Holm-adjusted p, and the smallest difference that would have been shown."""
+        """One row an arm but the first: each metric minus that of the first arm, with its 95 % interval; beside the
+        primary metric p, the Holm-adjusted p, and the smallest difference that would have been shown."""
         detectable = self.smallest_detectable()
-        rows = [{"arm": f"{arm} - {self.arms[0].name}", **{m: str(v) for m, v in row.items()},
-                 f"p ({PRIMARY})": f"{row[PRIMARY].p:.3f}", "adjusted p": f"{self.adjusted_p[arm]:.3f}",
-                 "detectable": f"{detectable[arm]:.3f}"} for arm, row in self.differences.items()]  # fmt: skip
+        rows = [{"arm": f"{arm} - {self.arms[0].name}", PRIMARY: str(row[PRIMARY]), "p": f"{row[PRIMARY].p:.3f}",
+                 "adjusted p": f"{self.adjusted_p[arm]:.3f}", "detectable": f"{detectable[arm]:.3f}",
+                 **{m: str(v) for m, v in row.items() if m != PRIMARY}} for arm, row in self.differences.items()]  # fmt: skip
         return pd.DataFrame(rows)
 
     def lines(self) -> list[str]:
