@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from ..runtime.errors import JobError, UserError
-from .classify import classify
+from .experiments import classify
 from .preprocess import preprocess
 from .synth import synth
 

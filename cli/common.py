@@ -28,6 +28,11 @@ Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in --ou
 Data = Annotated[Optional[Path], typer.Option(help="Dataset folder; without it, simulated eyes are made and used.")]
 Out = Annotated[Optional[Path], typer.Option(help="Folder of the run; default runs/<verb>-<time>-<name>.")]
 Workers = Annotated[Optional[int], typer.Option(min=1, help="Processes; default one a core.")]
+SideBySide = Annotated[int, typer.Option("--workers", min=1, help="Trainings side by side on this machine.")]
+Ray = Annotated[Optional[str], typer.Option(help="Run the trainings on a Ray cluster: its address, or local.")]
+Slurm = Annotated[
+    Optional[str], typer.Option(help='Run them as a Slurm array: "partition=gpu,time=240,gpus=1", or local.')
+]
 Classes = Annotated[Optional[str], typer.Option(help="Only these labels, in this order, e.g. normal,diabetes.")]
 Target = Annotated[str, typer.Option(help='label, grade, or an expression such as "dr: grade >= 1", anemic, glaucoma.')]
 Backbone = Annotated[str, typer.Option(help=(

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,15 +29,14 @@ from ...runtime.runs import RunFolder, default_run_path, latest_run_path
 from ...synth.checkpoint import load_generator, slug
 from ...synth.generate import generate
 from ..evidence import interval, paired_difference, verdict
-from ..fitting import TrainingOptions, check_options, fit
+from ..fitting import TrainingOptions, check_options
 from ..held_out import refuse_seen
-from ..images import ImageSource
-from ..predictions import predict_images, prediction_table, read_predictions, seed_predictions, write_predictions
-from ..training import describe, divide, load_parts, load_synthetic, split_dataset
+from ..training import divide, split_dataset
 from .arms import Arm, parse_arms
 from .comparison import METRICS, PRIMARY, Comparison, adjusted_p_values
 from .comparison_report import write_report
 from .split_file import read_split, write_split
+from .trainings import tested, training_job
 
 _HERE = "fundus_synth.classify.experiments.compare_augmentations"
 
@@ -46,8 +45,8 @@ def compare_augmentations(
     dataset: FundusDataset, *, arms: list[str], seeds: int = 5, target: str = "label", classes: list[str] | None = None,
     backbone: str = "simple_cnn", size: int = 64, epochs: int = 10, batch_size: int = 32, weights: Path | None = None,
     ratios: str = "0.7,0.1,0.2", generators: Sequence[Path] = (), generator_steps: int | None = None, workers: int = 1,
-    seed: int = 0, out: Path | None = None, resume: bool = False, device: str = "auto", precision: str = "auto",
-    quiet: bool = False,
+    ray: str | None = None, slurm: str | None = None, seed: int = 0, out: Path | None = None, resume: bool = False,
+    device: str = "auto", precision: str = "auto", quiet: bool = False,
 ) -> Comparison:  # fmt: skip
     """Train every arm with several seeds, test all on the same held-out patients, and write report.html.
 
@@ -57,7 +56,7 @@ def compare_augmentations(
         seeds: trainings of each arm.
         epochs: passes over the *real* training images; turned into steps, the same for every arm.
         generators: runs of `fundus-synth train`, at most one a class; classes without one get theirs trained here.
-        workers: trainings side by side.
+        workers, ray, slurm: where the trainings run, see `run_jobs`.
 
     Raises:
         UserError: unusable options or data, or a generator that saw held-out patients.
@@ -86,9 +85,10 @@ def compare_augmentations(
         "generators": [str(path) for path in generators], "generator_steps": generator_steps, "seed": seed, **asdict(options),
     }, resume)  # fmt: skip
     write_split(divided, run.path / "split.csv")
+    where = {"workers": workers, "ray": ray, "slurm": slurm}
     how = {"steps": generator_steps, "seed": seed, "device": device, "precision": precision, "quiet": quiet}
     synthetic = _make_synthetic(run, dataset, divided, chosen, parsed, given, how)
-    results = _train_arms(run, dataset, chosen, parsed, synthetic, options, range(seed, seed + seeds), workers, quiet)
+    results = _train_arms(run, dataset, chosen, parsed, synthetic, options, range(seed, seed + seeds), where, quiet)
     comparison = _judge(run, chosen, parsed, results, steps)
     write_report(comparison, divided, synthetic, options)
     return comparison
@@ -135,8 +135,9 @@ def _make_synthetic(
     missing = [name for name in target.classes if name not in given]
     jobs = [
         Job(f"generator-{slug(name)}", f"{_HERE}:train_generator", {
-            "data": str(dataset.path), "split": str(run.path / "split.csv"), "column": target.column,
-            "classes": list(target.classes), "label": name, "out": str(run.path / "generators" / slug(name)), **how,
+            "data": str(dataset.path.resolve()), "split": str((run.path / "split.csv").resolve()), "column": target.column,
+            "classes": list(target.classes), "label": name, "out": str((run.path / "generators" / slug(name)).resolve()),
+            **how,
         })
         for name in missing
     ]  # fmt: skip
@@ -173,45 +174,20 @@ def train_generator(
 
 def _train_arms(
     run: RunFolder, dataset: FundusDataset, target: Target, arms: list[Arm], synthetic: dict[str, dict[str, str]],
-    options: TrainingOptions, seeds: range, workers: int, quiet: bool,
+    options: TrainingOptions, seeds: range, where: dict, quiet: bool,
 ) -> dict[str, list[dict]]:  # fmt: skip
     """{arm: one job result a seed}. Seeds are the outer loop, so that an interrupted comparison has whole rounds."""
     jobs = {
-        (arm.name, seed): Job(f"{arm.name.replace(':', '-').replace('+', '-')}-seed{seed}", f"{_HERE}:train_arm", {
-            "data": str(dataset.path), "split": str(run.path / "split.csv"), "column": target.column,
-            "classes": list(target.classes), "synthetic": list(synthetic.get(arm.name, {}).values()),
-            "out": str(run.path / "arms" / arm.name.replace(":", "-") / f"seed{seed}"),
-            "options": {**asdict(options), "augment": arm.augment, "seed": seed},
-        })
+        (arm.name, seed): training_job(
+            f"{arm.name.replace(':', '-').replace('+', '-')}-seed{seed}", dataset, run.path / "split.csv", target,
+            run.path / "arms" / arm.name.replace(":", "-") / f"seed{seed}", replace(options, augment=arm.augment, seed=seed),
+            list(synthetic.get(arm.name, {}).values()),
+        )
         for seed in seeds
         for arm in arms
     }  # fmt: skip
-    results = run_jobs(list(jobs.values()), run.path / "jobs", workers, "trainings", quiet)
+    results = run_jobs(list(jobs.values()), run.path / "jobs", description="trainings", quiet=quiet, **where)
     return {arm.name: [results[jobs[arm.name, seed].name] for seed in seeds] for arm in arms}
-
-
-def train_arm(
-    data: str, split: str, column: str, classes: list[str], synthetic: list[str], out: str, options: dict
-) -> dict:
-    """A job: one training of one arm, and its predictions for the test patients."""
-    target, chosen = Target(column, tuple(classes)), TrainingOptions(**options)
-    dataset = read_split(data, split, target)
-    parts = load_parts(dataset, target, chosen.size, quiet=True)
-    # Generated sets name their class in `label`, whatever column the comparison is about.
-    extra = load_synthetic(synthetic, dataset, Target("label", target.classes), chosen.size, quiet=True)
-    train = [parts["train"], *extra]
-    run = RunFolder.open_or_create(out, options, resume=True)
-    fitted = fit(
-        ImageSource.join([part.images for part in train]), np.concatenate([part.labels for part in train]), target.classes,
-        chosen, validation=(parts["val"].images, parts["val"].labels), run=run, resume=True, quiet=True,
-        about=describe(dataset, target),
-    )  # fmt: skip
-    test = parts["test"]
-    probabilities = predict_images(fitted.model, test.images, device=next(fitted.model.parameters()).device)
-    write_predictions(
-        run.path / "predictions.csv", prediction_table(test.dataset, test.labels, probabilities, target.classes)
-    )
-    return {"run": str(run.path), "steps": int(fitted.history["step"].max())}
 
 
 def _judge(run: RunFolder, target: Target, arms: list[Arm], results: dict[str, list[dict]], steps: int) -> Comparison:
@@ -219,10 +195,7 @@ def _judge(run: RunFolder, target: Target, arms: list[Arm], results: dict[str, l
     uneven = {result["steps"] for rows in results.values() for result in rows} - {steps}
     if uneven:
         raise JobError(f"arms are not at equal cost: {steps} steps were planned, some took {sorted(uneven)}")
-    predictions = {
-        arm.name: [seed_predictions(*read_predictions(Path(r["run"]) / "predictions.csv")) for r in results[arm.name]]
-        for arm in arms
-    }
+    predictions = {arm.name: [tested(result) for result in results[arm.name]] for arm in arms}
     reference = arms[0].name
     scores = {name: {m: interval(runs, m) for m in METRICS} for name, runs in predictions.items()}
     differences = {

@@ -40,8 +40,9 @@ REAL, SYNTHETIC = "real", "synthetic"
 def judge_synthetic(
     synthetic: Sequence[Path | str], dataset: FundusDataset, *, target: str = "label", classes: Sequence[str] | None = None,
     seeds: int = 1, backbone: str = "simple_cnn", size: int = 64, epochs: int = 10, batch_size: int = 32,
-    weights: Path | None = None, workers: int = 1, seed: int = 0, out: Path | None = None, resume: bool = False,
-    device: str = "auto", precision: str = "auto", quiet: bool = False,
+    weights: Path | None = None, workers: int = 1, ray: str | None = None, slurm: str | None = None,
+    seed: int = 0, out: Path | None = None, resume: bool = False, device: str = "auto", precision: str = "auto",
+    quiet: bool = False,
 ) -> Judgement:  # fmt: skip
     """Train on real and on synthetic eyes, test both on held-out patients, and write report.html and summary.json.
 
@@ -51,7 +52,7 @@ def judge_synthetic(
         classes: by default those that both sides have.
         seeds: trainings of each kind.
         epochs: passes over the *real* training images; turned into steps, the same for both trainings.
-        workers: trainings side by side.
+        workers, ray, slurm: where the trainings run, see `run_jobs`.
         resume: continue a run that was interrupted; finished trainings are not repeated.
 
     Raises:
@@ -82,7 +83,8 @@ def judge_synthetic(
         "target": target, "classes": list(chosen.classes), "seeds": seeds, "epochs": epochs, "seed": seed, **asdict(options),
     }, resume)  # fmt: skip
     write_split(divided, run.path / "split.csv")
-    predicted = _train_and_test(run, dataset, chosen, synthetic, options, range(seed, seed + seeds), workers, quiet)
+    where = {"workers": workers, "ray": ray, "slurm": slurm}
+    predicted = _train_and_test(run, dataset, chosen, synthetic, options, range(seed, seed + seeds), where, quiet)
     judgement = judge(run, chosen, options, predicted)
     write_report(judgement, divided, made)
     return judgement
@@ -124,19 +126,19 @@ def _check_classes(made: Sequence[Part], target: Target) -> None:
 
 def _train_and_test(
     run: RunFolder, dataset: FundusDataset, target: Target, synthetic: Sequence[Path | str], options: TrainingOptions,
-    seeds: range, workers: int, quiet: bool,
+    seeds: range, where: dict, quiet: bool,
 ) -> dict[str, list]:  # fmt: skip
     """{"trtr" | "trts" | "tstr": one SeedPredictions a seed}. Seeds are the outer loop: what is interrupted has whole rounds."""
     jobs = {
         (kind, seed): Job(f"{kind}-seed{seed}", f"{_HERE}:train_and_test", {
-            "data": str(dataset.path), "split": str(run.path / "split.csv"), "column": target.column,
-            "classes": list(target.classes), "synthetic": [str(folder) for folder in synthetic], "train_on": kind,
-            "out": str(run.path / kind / f"seed{seed}"), "options": asdict(replace(options, seed=seed)),
+            "data": str(dataset.path.resolve()), "split": str((run.path / "split.csv").resolve()), "column": target.column,
+            "classes": list(target.classes), "synthetic": [str(Path(folder).resolve()) for folder in synthetic], "train_on": kind,
+            "out": str((run.path / kind / f"seed{seed}").resolve()), "options": asdict(replace(options, seed=seed)),
         })
         for seed in seeds
         for kind in (REAL, SYNTHETIC)
     }  # fmt: skip
-    results = run_jobs(list(jobs.values()), run.path / "jobs", workers, "trainings", quiet)
+    results = run_jobs(list(jobs.values()), run.path / "jobs", description="trainings", quiet=quiet, **where)
 
     def read(train_on: str, test_on: str) -> list:
         folders = [Path(results[jobs[train_on, seed].name]["run"]) for seed in seeds]

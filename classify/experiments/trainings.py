@@ -1,0 +1,82 @@
+"""One training of an experiment as a job: what every experiment that compares trainings has many of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from ...data.dataset import FundusDataset
+from ...data.targets import Target
+from ...runtime.jobs import Job
+from ...runtime.runs import RunFolder
+from ..evidence import SeedPredictions
+from ..fitting import TrainingOptions, fit
+from ..images import ImageSource
+from ..predictions import predict_images, prediction_table, read_predictions, seed_predictions, write_predictions
+from ..training import describe, load_parts, load_synthetic
+from .split_file import read_split
+
+_HERE = "fundus_synth.classify.experiments.trainings"
+TEST, VALIDATION = "predictions.csv", "predictions-val.csv"
+
+
+def training_job(
+    name: str, dataset: FundusDataset, split: Path, target: Target, out: Path, options: TrainingOptions,
+    synthetic: Sequence[Path | str] = (),
+) -> Job:  # fmt: skip
+    """The job that calls `train_and_test`.
+
+    Args:
+        name: unique in its list.
+        dataset: where the images are; its own split does not matter.
+        split: a file of `split_file.write_split`.
+        out: the run folder of this training.
+        synthetic: dataset folders whose images are added to the training split.
+    """
+    return Job(name, f"{_HERE}:train_and_test", {
+        "data": str(dataset.path.resolve()), "split": str(split.resolve()), "column": target.column,
+        "classes": list(target.classes), "synthetic": [str(Path(folder).resolve()) for folder in synthetic],
+        "out": str(out.resolve()), "options": asdict(options),
+    })  # fmt: skip
+
+
+def train_and_test(
+    data: str, split: str, column: str, classes: list[str], synthetic: list[str], out: str, options: dict
+) -> dict:
+    """A job: one training, and its predictions for the validation and the test patients.
+
+    Returns:
+        run: the run folder, with TEST and VALIDATION in it; steps: optimiser steps taken; images: training images;
+        started_from: which weights training started from.
+    """
+    target, chosen = Target(column, tuple(classes)), TrainingOptions(**options)
+    dataset = read_split(data, split, target)
+    parts = load_parts(dataset, target, chosen.size, quiet=True)
+    # Generated sets name their class in `label`, whatever column the experiment is about.
+    extra = load_synthetic(synthetic, dataset, Target("label", target.classes), chosen.size, quiet=True)
+    train = [parts["train"], *extra]
+    labels = np.concatenate([part.labels for part in train])
+    run = RunFolder.open_or_create(out, options, resume=True)
+    fitted = fit(
+        ImageSource.join([part.images for part in train]), labels, target.classes, chosen,
+        validation=(parts["val"].images, parts["val"].labels), run=run, resume=True, quiet=True,
+        about=describe(dataset, target),
+    )  # fmt: skip
+    for name, file in (("val", VALIDATION), ("test", TEST)):
+        part = parts[name]
+        probabilities = predict_images(fitted.model, part.images, device=next(fitted.model.parameters()).device)
+        write_predictions(run.path / file, prediction_table(part.dataset, part.labels, probabilities, target.classes))
+    return {
+        "run": str(run.path),
+        "steps": int(fitted.history["step"].max()),
+        "images": len(labels),
+        "started_from": fitted.started_from,
+    }
+
+
+def tested(result: dict) -> SeedPredictions:
+    """What the training of a job's result said of the test patients."""
+    return seed_predictions(*read_predictions(Path(result["run"]) / TEST))
