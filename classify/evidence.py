@@ -18,6 +18,7 @@ from .metrics import score
 
 _BLOCK = 250  # resamples in memory at once: 250 x 5000 images are 10 MB
 _CLAIM = 0.05
+HELPS, HARMS, NO_EVIDENCE = "helps", "harms", "no evidence"
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,24 @@ def smallest_detectable_difference(difference: Difference, power: float = 0.8, a
     return float((ndtri(1 - alpha / 2) + ndtri(power)) * difference.spread)
 
 
+def claim(difference: Difference, adjusted_p: float | None = None) -> str:
+    """ "helps" or "harms" when the p-value is below 0.05 and the interval leaves out 0, else "no evidence".
+
+    Args:
+        adjusted_p: see `holm`, when this difference is one of several; None takes that of the difference itself.
+    """
+    p = difference.p if adjusted_p is None else adjusted_p
+    if not np.isfinite([difference.low, difference.high, p]).all() or not p < _CLAIM:
+        return NO_EVIDENCE
+    return HELPS if difference.low > 0 else HARMS if difference.high < 0 else NO_EVIDENCE
+
+
 def verdict(difference: Difference, metric: str, arm: str, reference: str, adjusted_p: float | None = None) -> str:
-    """One plain sentence. It claims an effect only when the p-value is below 0.05 and the interval leaves out 0.
+    """One plain sentence, which claims what `claim` allows.
 
     Args:
         metric: as the reader should see it, e.g. "F1 of diabetes"; larger is taken to be better.
-        adjusted_p: see `holm`, when this difference is one of several; None takes that of the difference itself.
+        adjusted_p: as in `claim`.
     """
     p, named = (difference.p, "p") if adjusted_p is None else (adjusted_p, "Holm-adjusted p")
     # A hyphen-minus would be read as a dash between the two ends.
@@ -164,11 +177,11 @@ def verdict(difference: Difference, metric: str, arm: str, reference: str, adjus
     basis = f"{difference.patients} held-out patients, {difference.seeds} seed{'s' if difference.seeds != 1 else ''}"
     if not np.isfinite([difference.low, difference.high, p]).all():
         return f"No evidence: {metric} of {arm} and {reference} cannot be compared on {basis}."
-    if difference.low > 0 and p < _CLAIM:
-        return f"{arm} helps: {metric} is higher than with {reference} ({told}; {basis})."
-    if difference.high < 0 and p < _CLAIM:
-        return f"{arm} harms: {metric} is lower than with {reference} ({told}; {basis})."
-    return f"No evidence that {arm} changes {metric} against {reference} ({told}; {basis})."
+    found = claim(difference, adjusted_p)
+    if found == NO_EVIDENCE:
+        return f"No evidence that {arm} changes {metric} against {reference} ({told}; {basis})."
+    than = "higher" if found == HELPS else "lower"
+    return f"{arm} {found}: {metric} is {than} than with {reference} ({told}; {basis})."
 
 
 def estimate(runs: Sequence[SeedPredictions], metric: str, classes: Sequence[str] | None = None) -> float:

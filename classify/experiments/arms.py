@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from ...runtime.errors import UserError
 from ..augmentation import make_augmentation
 
+_FILTERED = ":filtered"
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -16,16 +18,19 @@ class Arm:
         name: as the user wrote it.
         augment: augmentation of the batch, see `make_augmentation`.
         ratio: synthetic images added to each class, as a multiple of its real training images.
+        filtered: of synthetic images without a sound field of view or a disc, near-copies of each other and of training
+            eyes, none is added; others are drawn instead, so that the ratio stays.
     """
 
     name: str
     augment: str = "default"
     ratio: float = 0.0
+    filtered: bool = False
 
 
 def parse_arms(names: list[str]) -> list[Arm]:
     """Arms from their names: default, classical, classical:anemia, classical:odir, classical:dr, randaugment, gan,
-    gan:RATIO, and sums like classical+gan.
+    gan:RATIO, gan:filtered, gan:RATIO:filtered, and sums like classical+gan.
 
     Raises:
         UserError: no arms, an unknown one, the same one twice, or a ratio that is not positive.
@@ -38,19 +43,20 @@ def parse_arms(names: list[str]) -> list[Arm]:
 
 
 def _parse_arm(name: str) -> Arm:
-    augment, ratio = "default", 0.0
+    augment, ratio, filtered = "default", 0.0, False
     for part in name.split("+"):
         if part == "gan" or part.startswith("gan:"):
-            ratio = _ratio(part)
+            filtered = part.endswith(_FILTERED)
+            ratio = _ratio(part.removesuffix(_FILTERED))
         elif part in ("classical", "randaugment") or part.startswith("classical:"):
             augment = part
             make_augmentation(augment)
         elif part != "default":
             raise UserError(
                 f"no arm is called {name!r}",
-                hint="Use default, classical, classical:anemia, classical:dr, randaugment or gan:RATIO.",
+                hint="Use default, classical, classical:anemia, classical:dr, randaugment, gan:RATIO or gan:RATIO:filtered.",
             )
-    return Arm(name, augment, ratio)
+    return Arm(name, augment, ratio, filtered)
 
 
 def _ratio(part: str) -> float:

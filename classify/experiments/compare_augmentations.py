@@ -12,13 +12,12 @@ What the comparison keeps equal, and why:
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-
-import numpy as np
 
 from ...data.dataset import FundusDataset
 from ...data.splits import NO_PATIENTS, parse_ratios
@@ -28,12 +27,13 @@ from ...runtime.jobs import Job, run_jobs
 from ...runtime.runs import RunFolder, default_run_path, latest_run_path
 from ...synth.checkpoint import load_generator, slug
 from ...synth.generate import generate
+from ...synth.rejection import Rejection
 from ..evidence import interval, paired_difference, verdict
 from ..fitting import TrainingOptions, check_options
 from ..held_out import refuse_seen
 from ..training import divide, split_dataset
 from .arms import Arm, parse_arms
-from .comparison import METRICS, PRIMARY, Comparison, adjusted_p_values
+from .comparison import METRICS, PRIMARY, Comparison, adjusted_p_values, class_verdicts, ratio_verdicts
 from .comparison_report import write_report
 from .split_file import read_split, write_split
 from .trainings import tested, training_job
@@ -129,8 +129,8 @@ def _make_synthetic(
 
     `how` are the options of `train_generator` that are the same for every class.
     """
-    ratios = {arm.name: arm.ratio for arm in arms if arm.ratio > 0}
-    if not ratios:
+    adding = [arm for arm in arms if arm.ratio > 0]
+    if not adding:
         return {}
     missing = [name for name in target.classes if name not in given]
     jobs = [
@@ -143,15 +143,19 @@ def _make_synthetic(
     ]  # fmt: skip
     trained = run_jobs(jobs, run.path / "jobs", description="generators", quiet=True)
     runs = {**given, **{name: Path(trained[f"generator-{slug(name)}"]["run"]) for name in missing}}
-    counts = np.bincount(target.labels(divided.split("train")), minlength=len(target.classes))
-    made: dict[str, dict[str, str]] = {}
-    for arm, ratio in ratios.items():
-        made[arm] = {}
-        for name, count in zip(target.classes, counts, strict=True):
-            folder = run.path / "synthetic" / f"{slug(name)}-x{ratio:g}"
-            if not folder.exists():
-                generate(runs[name], max(1, round(ratio * count)), folder, seed=how["seed"], quiet=how["quiet"])
-            made[arm][name] = str(folder)
+    train = divided.split("train")
+    labels = target.labels(train)
+    made: dict[str, dict[str, str]] = {arm.name: {} for arm in adding}
+    for arm, (number, name) in itertools.product(adding, enumerate(target.classes)):
+        eyes = train.subset(labels == number)
+        folder = run.path / "synthetic" / f"{slug(name)}-x{arm.ratio:g}{'-filtered' if arm.filtered else ''}"
+        if not folder.exists():
+            rejection = Rejection(against=eyes) if arm.filtered else None
+            generate(
+                runs[name], max(1, round(arm.ratio * len(eyes))), folder, seed=how["seed"], rejection=rejection,
+                quiet=how["quiet"],
+            )  # fmt: skip
+        made[arm.name][name] = str(folder)
     return made
 
 
@@ -196,14 +200,17 @@ def _judge(run: RunFolder, target: Target, arms: list[Arm], results: dict[str, l
     if uneven:
         raise JobError(f"arms are not at equal cost: {steps} steps were planned, some took {sorted(uneven)}")
     predictions = {arm.name: [tested(result) for result in results[arm.name]] for arm in arms}
-    reference = arms[0].name
+    reference, metric = arms[0].name, f"F1 of {target.classes[1]}" if len(target.classes) == 2 else "macro F1"
     scores = {name: {m: interval(runs, m) for m in METRICS} for name, runs in predictions.items()}
     differences = {
         arm.name: {m: paired_difference(predictions[arm.name], predictions[reference], m) for m in METRICS}
         for arm in arms[1:]
     }
-    metric = f"F1 of {target.classes[1]}" if len(target.classes) == 2 else "macro F1"
-    adjusted = adjusted_p_values(differences)
+    adjusted = adjusted_p_values({arm: row[PRIMARY] for arm, row in differences.items()})
     sentences = [verdict(row[PRIMARY], metric, arm, reference, adjusted[arm]) for arm, row in differences.items()]
+    sentences += ratio_verdicts(arms, predictions, metric)
     runs = {name: [Path(result["run"]) for result in rows] for name, rows in results.items()}
-    return Comparison(run, target, arms, scores, differences, adjusted, sentences, steps, predictions, runs)
+    return Comparison(
+        run, target, arms, scores, differences, adjusted, class_verdicts(predictions, target.classes), sentences, steps,
+        predictions, runs,
+    )  # fmt: skip

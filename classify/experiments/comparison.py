@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -10,12 +10,34 @@ import pandas as pd
 
 from ...data.targets import Target
 from ...runtime.runs import RunFolder
-from ..evidence import Difference, Interval, SeedPredictions, holm, smallest_detectable_difference
+from ..evidence import (
+    Difference,
+    Interval,
+    SeedPredictions,
+    claim,
+    holm,
+    paired_difference,
+    smallest_detectable_difference,
+    verdict,
+)
 from .arms import Arm
 
 # Of the second class when there are two, else macro averages; macro_f1 is the average in both cases.
 METRICS = ("f1", "recall", "auroc", "accuracy", "macro_f1")
 PRIMARY = "f1"  # what the verdicts are about: one test an arm, corrected for the number of arms
+
+
+@dataclass(frozen=True)
+class ClassVerdict:
+    """F1 of one class, an arm minus the first arm, with its p-value corrected for all classes and arms."""
+
+    difference: Difference
+    adjusted_p: float
+
+    @property
+    def claim(self) -> str:
+        """ "helps", "harms" or "no evidence"."""
+        return claim(self.difference, self.adjusted_p)
 
 
 @dataclass(frozen=True)
@@ -28,7 +50,9 @@ class Comparison:
         scores: {arm: {metric: Interval}} on the test patients.
         differences: {arm: {metric: Difference}} against the first arm.
         adjusted_p: {arm: Holm-adjusted p-value of its difference in the primary metric}.
-        verdict: one sentence for each arm but the first.
+        by_class: {arm: {class: ClassVerdict}} for each arm but the first; empty for two classes, where the primary metric
+            is about the second class already.
+        verdict: one sentence for each arm but the first, then what more synthetic images change, see `ratio_verdicts`.
         steps: optimiser steps of every training.
         predictions: {arm: one SeedPredictions a seed}.
         runs: {arm: one run folder a seed}, in the same order.
@@ -40,6 +64,7 @@ class Comparison:
     scores: dict[str, dict[str, Interval]]
     differences: dict[str, dict[str, Difference]]
     adjusted_p: dict[str, float]
+    by_class: dict[str, dict[str, ClassVerdict]]
     verdict: list[str]
     steps: int
     predictions: dict[str, list[SeedPredictions]]
@@ -55,6 +80,7 @@ class Comparison:
             "differences": {arm: {m: asdict(v) for m, v in row.items()} for arm, row in self.differences.items()},
             "adjusted_p": self.adjusted_p,
             "smallest_detectable_difference": self.smallest_detectable(),
+            "by_class": {arm: {name: asdict(v) for name, v in row.items()} for arm, row in self.by_class.items()},
         }
 
     def smallest_detectable(self) -> dict[str, float]:
@@ -77,15 +103,55 @@ class Comparison:
                  **{m: str(v) for m, v in row.items() if m != PRIMARY}} for arm, row in self.differences.items()]  # fmt: skip
         return pd.DataFrame(rows)
 
+    def class_table(self) -> pd.DataFrame:
+        """One row a class, for every arm but the first: F1 minus that of the first arm, and what may be said of it."""
+        rows = [
+            {"class": name, **{arm: f"{row[name].difference}: {row[name].claim}" for arm, row in self.by_class.items()}}
+            for name in self.target.classes
+        ]
+        return pd.DataFrame(rows)
+
     def lines(self) -> list[str]:
         """What the command prints."""
         tables = [self.table().to_string(index=False)]
         if self.differences:
             tables += ["", self.difference_table().to_string(index=False)]
+        if self.by_class:
+            tables += ["", self.class_table().to_string(index=False)]
         return [*tables, "", *self.verdict, f"report: {self.run.path / 'report.html'}"]
 
 
-def adjusted_p_values(differences: Mapping[str, Mapping[str, Difference]]) -> dict[str, float]:
-    """{arm: Holm-adjusted p-value}. The family is every arm against the first, in the primary metric."""
-    adjusted = holm([row[PRIMARY].p for row in differences.values()])
+def adjusted_p_values(differences: Mapping[str, Difference]) -> dict[str, float]:
+    """{name: Holm-adjusted p-value} of differences that are one family."""
+    adjusted = holm([one.p for one in differences.values()])
     return dict(zip(differences, adjusted.tolist(), strict=True))
+
+
+def class_verdicts(
+    predictions: Mapping[str, Sequence[SeedPredictions]], classes: Sequence[str]
+) -> dict[str, dict[str, ClassVerdict]]:
+    """{arm: {class: ClassVerdict}} of F1 against the first arm. The family is every class in every arm: 7 classes and 2 arms
+    are 14 tests. Empty for two classes."""
+    if len(classes) == 2:
+        return {}
+    (_, reference), *others = predictions.items()
+    found = {
+        (arm, name): paired_difference(runs, reference, f"f1:{name}", classes=classes)
+        for arm, runs in others
+        for name in classes
+    }
+    adjusted = adjusted_p_values(found)
+    return {arm: {name: ClassVerdict(found[arm, name], adjusted[arm, name]) for name in classes} for arm, _ in others}
+
+
+def ratio_verdicts(arms: Sequence[Arm], predictions: Mapping[str, Sequence[SeedPredictions]], metric: str) -> list[str]:
+    """Do more synthetic images help more? Of arms that differ in their ratio alone, each against that with the smallest, one
+    sentence each; the family of the p-values is all of these."""
+    kinds: dict[tuple, list[Arm]] = {}
+    for arm in sorted(arms, key=lambda arm: arm.ratio):
+        if arm.ratio > 0:
+            kinds.setdefault((arm.augment, arm.filtered), []).append(arm)
+    pairs = [(more.name, kind[0].name) for kind in kinds.values() for more in kind[1:]]
+    found = {(more, least): paired_difference(predictions[more], predictions[least], PRIMARY) for more, least in pairs}
+    adjusted = adjusted_p_values(found)
+    return [verdict(found[pair], metric, *pair, adjusted[pair]) for pair in pairs]

@@ -19,10 +19,14 @@ from ..fitting import TrainingOptions
 from ..images import ImageSource, to_batch
 from ..training import disc_positions
 from .arms import Arm
-from .comparison import Comparison
+from .comparison import PRIMARY, Comparison
 
 _COLORS = ("#1c2024", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito 2008, told apart by all
 _SHOWN = 8
+_RATIO_CAPTION = (
+    "Held-out patients; bars: 95 % intervals of each arm by itself. Dashed: the first arm. Whether two points differ is in the "
+    "paired differences and the verdict, not in whether their bars overlap."
+)
 
 
 def write_report(
@@ -37,6 +41,10 @@ def write_report(
     report.table(comparison.table(), _table_caption(comparison))
     if comparison.differences:
         report.table(comparison.difference_table(), _difference_caption(comparison))
+    if comparison.by_class:
+        report.section("Class by class").table(comparison.class_table(), _class_caption(comparison))
+    if len({arm.ratio for arm in comparison.arms if arm.ratio > 0}) > 1:
+        report.section("How many synthetic images").figure(ratio_figure(comparison), _RATIO_CAPTION)
     _add_samples(report, comparison, dataset, synthetic, options)
     _add_maps(report, comparison, dataset, options)
     _add_method(report, comparison, dataset, synthetic, options)
@@ -61,6 +69,47 @@ def _difference_caption(comparison: Comparison) -> str:
         "and only one below 0.05 is called an effect. Detectable: how large a true difference in F1 would have to be for "
         "these patients and seeds to show it four times in five."
     )
+
+
+def _class_caption(comparison: Comparison) -> str:
+    tests = len(comparison.by_class) * len(comparison.target.classes)
+    return (
+        f"F1 of each class against the rest, minus that of arm {comparison.arms[0].name}, with its 95 % interval. What is called "
+        f"an effect has a p-value below 0.05 after correction for all {tests} of them (Holm 1979)."
+    )
+
+
+def ratio_figure(comparison: Comparison):
+    """Matplotlib figure: the primary metric against the ratio of synthetic images, a line for each way of adding them, with
+    intervals; the first arm as a band."""
+    figure, axis = new_figure(5.6, 3.8)
+    kinds: dict[tuple[str, bool], list[Arm]] = {}
+    for arm in sorted(comparison.arms, key=lambda arm: arm.ratio):
+        if arm.ratio > 0:
+            kinds.setdefault((arm.augment, arm.filtered), []).append(arm)
+    first = comparison.scores[comparison.arms[0].name][PRIMARY]
+    axis.axhspan(first.low, first.high, color=_COLORS[0], alpha=0.08, linewidth=0)
+    axis.axhline(first.estimate, color=_COLORS[0], linewidth=1, linestyle="--", label=comparison.arms[0].name)
+    for ((augment, filtered), arms), color in zip(kinds.items(), _COLORS[1:] * 2, strict=False):
+        values = [comparison.scores[arm.name][PRIMARY] for arm in arms]
+        away = np.array([[v.estimate - v.low for v in values], [v.high - v.estimate for v in values]])
+        name = " + ".join(
+            [*([augment] if augment != "default" else []), "synthetic", *(["filtered"] if filtered else [])]
+        )
+        axis.errorbar([arm.ratio for arm in arms], [v.estimate for v in values], away, color=color, label=name,
+                      marker="o", markersize=4, capsize=3, linewidth=1.2)  # fmt: skip
+    axis.set_xscale("log")
+    ratios = sorted({arm.ratio for arm in comparison.arms if arm.ratio > 0})
+    axis.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
+    axis.minorticks_off()
+    axis.set(xlabel="synthetic images for each real one", ylabel=_primary_name(comparison))
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _primary_name(comparison: Comparison) -> str:
+    classes = comparison.target.classes
+    return f"F1, {classes[1]}" if len(classes) == 2 else "macro F1"
 
 
 def _add_figures(report: Report, comparison: Comparison) -> None:

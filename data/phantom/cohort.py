@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ...runtime.errors import UserError
 from ...runtime.progress import Progress
+from ...runtime.workers import map_in_order
 from ...version import __version__
 from ..cache import cache_folder
 from ..dataset import FundusDataset
@@ -35,7 +31,6 @@ _AGE = {
 }  # fmt: skip
 _WOMEN = {"cataract": 0.59, "myopia": 0.67}
 _PRESSURE = {"diabetes": 6, "hypertension": 40}
-_WAITING_PER_WORKER = 4
 _DEFAULT_IMAGES_PER_CLASS = 120
 
 
@@ -135,7 +130,7 @@ def render_cohort(
     seed: int,
     standardized: bool,
     classes: str | Sequence[str] = DEFAULT_CLASSES,
-    workers: int = 1,
+    workers: int | None = 1,
     cameras: str | Sequence[str] = MIXED,
     comorbidity: float = 0.0,
 ) -> Iterator[tuple[dict[str, object], np.ndarray, dict[str, np.ndarray]]]:
@@ -148,16 +143,7 @@ def render_cohort(
     patients = sample_patients(images_per_class, seed, classes, cameras, comorbidity)
     kinds = mask_kinds(condition for p in patients for condition in p.course.conditions)
     work = [(p, i, size, standardized, kinds) for p in patients for i in range(len(p.eyes))]
-    if workers <= 1:
-        yield from map(_photograph, work)
-        return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-        waiting = deque(pool.submit(_photograph, item) for item in work[: workers * _WAITING_PER_WORKER])
-        for item in work[len(waiting) :] + [None] * len(waiting):
-            done = waiting.popleft().result()
-            if item is not None:
-                waiting.append(pool.submit(_photograph, item))
-            yield done
+    yield from map_in_order(_photograph, work, workers)
 
 
 def _photograph(
@@ -213,7 +199,7 @@ def write_phantom_dataset(
         "images_per_class": images_per_class, "seed": seed, "cameras": list(check_cameras(cameras)),
     }  # fmt: skip
     total = images_per_class * len(classes)
-    cohort = render_cohort(images_per_class, size, seed, standardized, classes, workers or os.cpu_count() or 1, cameras,
+    cohort = render_cohort(images_per_class, size, seed, standardized, classes, workers, cameras,
                            comorbidity)  # fmt: skip
     with DatasetWriter(path, info) as writer, Progress(total, "simulating eyes", quiet=quiet) as progress:
         for row, image, masks in cohort:

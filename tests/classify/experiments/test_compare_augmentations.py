@@ -9,7 +9,7 @@ import pytest
 from fundus_synth.classify.evidence import Difference, SeedPredictions, paired_difference
 from fundus_synth.classify.experiments.arms import Arm
 from fundus_synth.classify.experiments.compare_augmentations import _judge
-from fundus_synth.classify.experiments.comparison import adjusted_p_values
+from fundus_synth.classify.experiments.comparison import adjusted_p_values, class_verdicts, ratio_verdicts
 from fundus_synth.data.targets import Target
 from fundus_synth.runtime.errors import JobError
 from fundus_synth.runtime.runs import RunFolder
@@ -73,7 +73,7 @@ def test_verdicts_are_corrected_for_the_number_of_arms(results, tmp_path):
 
 def test_an_interval_without_0_is_no_verdict_when_the_adjusted_p_is_not_small():
     borderline = Difference(0.05, 0.001, 0.09, 2000, 40, 2, 0.04, 0.024)
-    adjusted = adjusted_p_values({"one": {"f1": borderline}, "two": {"f1": borderline}})
+    adjusted = adjusted_p_values({"one": borderline, "two": borderline})
     assert adjusted == {"one": pytest.approx(0.08), "two": pytest.approx(0.08)}
 
 
@@ -82,3 +82,48 @@ def test_arms_at_unequal_cost_are_refused(results, tmp_path):
     run = RunFolder.open_or_create(tmp_path / "run", {}, resume=False)
     with pytest.raises(JobError, match=r"not at equal cost: 100 steps were planned, some took \[120\]"):
         _judge(run, TARGET, ARMS, results, steps=100)
+
+
+def _three_classes(skills: dict[str, tuple[float, float, float]]) -> dict[str, list[SeedPredictions]]:
+    """{arm: two seeds} on 90 patients with two images each; `skills` is how well an arm knows each class."""
+    rng = np.random.default_rng(1)
+    true = np.repeat([0, 1, 2], 60)
+    patients = np.array([f"p{i // 2}" for i in range(180)])
+    noise = rng.normal(size=(2, 180, 3))
+    made: dict[str, list[SeedPredictions]] = {}
+    for arm, skill in skills.items():
+        logits = noise + np.eye(3)[true] * np.array(skill)[true][:, None]
+        shares = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
+        made[arm] = [SeedPredictions(true, one, patients) for one in shares]
+    return made
+
+
+def test_verdicts_class_by_class():
+    multitest = pytest.importorskip("statsmodels.stats.multitest")
+    runs = _three_classes({"default": (1, 1, 1), "better": (1, 1, 4), "same": (1, 1, 1)})
+    found = class_verdicts(runs, ("normal", "diabetes", "amd"))
+    assert set(found) == {"better", "same"}
+    assert found["better"]["amd"].claim == "helps"
+    assert {one.claim for one in found["same"].values()} == {"no evidence"}
+    p = [one.difference.p for row in found.values() for one in row.values()]
+    adjusted = [one.adjusted_p for row in found.values() for one in row.values()]
+    assert adjusted == pytest.approx(multitest.multipletests(p, method="holm")[1])
+    swapped = {"default": runs["better"], "better": runs["default"]}
+    assert class_verdicts(swapped, ("normal", "diabetes", "amd"))["better"]["amd"].claim == "harms"
+
+
+def test_no_class_verdicts_of_two_classes():
+    two = SeedPredictions(np.array([0, 1]), np.full((2, 2), 0.5), np.array(["a", "b"]))
+    assert class_verdicts({"default": [two], "gan": [two]}, ("normal", "anemic")) == {}
+
+
+def test_more_synthetic_images_are_held_against_the_fewest_of_the_same_kind():
+    arms = [Arm("default"), Arm("gan:2", ratio=2), Arm("gan:0.1", ratio=0.1), Arm("gan:1", ratio=1),
+            Arm("gan:1:filtered", ratio=1, filtered=True)]  # fmt: skip
+    runs = _three_classes({"default": (1, 1, 1), "gan:0.1": (1, 1, 1), "gan:1": (1, 1, 1), "gan:2": (3, 3, 3),
+                           "gan:1:filtered": (3, 3, 3)})  # fmt: skip
+    sentences = ratio_verdicts(arms, runs, "macro F1")
+    assert len(sentences) == 2
+    assert sentences[0].startswith("No evidence that gan:1 changes macro F1 against gan:0.1")
+    assert sentences[1].startswith("gan:2 helps: macro F1 is higher than with gan:0.1")
+    assert ratio_verdicts(arms[:2], runs, "macro F1") == []

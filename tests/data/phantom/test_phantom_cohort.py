@@ -133,9 +133,9 @@ def test_no_images_is_an_error():
 
 def test_order_and_bytes_do_not_depend_on_workers():
     classes = ("diabetes", "hypertension", "myopia", "other")
-    one = list(render_cohort(1, 64, 3, False, classes))
-    two = list(render_cohort(1, 64, 3, False, classes, workers=2))
-    assert len(one) == len(two) == 4
+    one = list(render_cohort(4, 64, 3, False, classes))
+    two = list(render_cohort(4, 64, 3, False, classes, workers=2))
+    assert len(one) == len(two) == 16  # fewer would not be worth a worker
     for (row, image, masks), (other_row, other_image, other_masks) in zip(one, two, strict=True):
         assert row == other_row and np.array_equal(image, other_image)
         assert all(np.array_equal(masks[kind], other_masks[kind]) for kind in masks)
