@@ -8,6 +8,7 @@ from pathlib import Path
 
 import timm
 import torch
+from timm.layers import PatchEmbed
 from torch import nn
 
 from ..runtime.errors import UserError
@@ -208,6 +209,10 @@ def _calm_head(network: nn.Module) -> None:
 
 
 def _check_size(network: nn.Module, name: str, size: int) -> None:
+    patches = getattr(network, "patch_embed", None)
+    # The rest of a division would be cut off without a word.
+    if isinstance(patches, PatchEmbed) and not patches.dynamic_img_pad and size % patches.patch_size[0]:
+        raise UserError(f"backbone {name} takes images of a multiple of {patches.patch_size[0]} pixels, not {size}")
     training = network.training
     try:
         with torch.inference_mode():

@@ -63,7 +63,7 @@ def reliability_table(true: np.ndarray, probabilities: np.ndarray, bins: int = 1
     return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "images": images, **means})
 
 
-def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
+def fit_temperature(logits: np.ndarray, true: np.ndarray, doubt: float = 0.0) -> float:
     """The temperature, 0.01 to 100, under which the negative log-likelihood of validation images is smallest.
 
     The likelihood is concave in 1/temperature, so the bounded scalar search finds the one optimum. Images that are all
@@ -72,6 +72,8 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
     Args:
         logits: float (n, k), logits or logarithms of probabilities: they differ by a constant an image, which cancels.
         true: int (n,), 0..k-1.
+        doubt: share of the truth that is spread over the other classes, 0 to below 1; above 0, images that are all told
+            right have an optimum too.
 
     Raises:
         ValueError: no images, shapes that do not fit, or logits that are nan.
@@ -83,10 +85,13 @@ def fit_temperature(logits: np.ndarray, true: np.ndarray) -> float:
         raise ValueError(f"true {true.shape} and logits {logits.shape} do not fit")
     if np.isnan(logits).any():
         raise ValueError("a logit is nan")
-    rows = np.arange(len(true))
+    rows, others = np.arange(len(true)), logits.shape[1] - 1
 
     def loss(log_temperature: float) -> float:
-        return -_log_softmax(logits, np.exp(log_temperature))[rows, true].mean()
+        logarithms = _log_softmax(logits, np.exp(log_temperature))
+        right = logarithms[rows, true]
+        wrong = (logarithms.sum(axis=1) - right) / others if doubt else 0.0
+        return -((1 - doubt) * right + doubt * wrong).mean()
 
     found = minimize_scalar(loss, bounds=(np.log(_LOWEST), np.log(_HIGHEST)), method="bounded", options={"xatol": 1e-7})
     return float(np.exp(found.x))

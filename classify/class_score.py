@@ -12,6 +12,7 @@ from ..runtime.errors import UserError
 from .backbones import Classifier
 from .checkpoint import About, load_classifier
 from .predictions import predict_images
+from .tasks import task_of
 
 
 @dataclass(frozen=True)
@@ -46,4 +47,4 @@ class ClassScore:
         """uint8 (n, size, size, 3) RGB -> float64 (n,), probability of the class."""
         model, about = self._opened
         fitted = np.stack([fit_square(image, model.size) for image in images])
-        return predict_images(model, fitted)[:, about.classes.index(self.label)]
+        return predict_images(model, fitted, task=task_of(about.target))[:, about.classes.index(self.label)]

@@ -9,7 +9,6 @@ import pandas as pd
 import torch
 
 from ..runtime.devices import choose_device, choose_precision
-from ..runtime.errors import UserError
 from ..runtime.progress import Progress
 from ..runtime.runs import RunFolder
 from ..runtime.training import run_steps
@@ -20,6 +19,7 @@ from .images import ImageSource, as_source
 from .options import TrainingOptions
 from .recording import Recorder, read_training
 from .supervised import SupervisedTraining
+from .tasks import ONE_CLASS, Task, task_of
 
 __all__ = ["Fitted", "TrainingOptions", "check_options", "fit"]
 
@@ -58,12 +58,13 @@ def fit(
 
     Args:
         images: uint8 (n, size, size, 3), or a list of such arrays, or an ImageSource over rows of memory maps.
-        labels: int (n,), index into `classes`.
+        labels: int (n,), index into `classes`; for other targets than one class an image see `tasks`.
         classes: names; of two, the second is the positive one.
         validation: images and labels that metrics.csv is about.
         run: where metrics.csv, checkpoints/classifier.* and the resume state go.
         resume: continue from the last evaluation when the run has one.
-        about: what classifier.json says of data and patients; the class names alone by default.
+        about: what classifier.json says of data and patients, and what is learned (`tasks.task_of` its target); the class
+            names alone, and one class an image, by default.
         groups: int (n,), see `DrawSequence`.
 
     Raises:
@@ -72,10 +73,13 @@ def fit(
         ValueError: labels and images that do not fit.
     """
     source, held_out = as_source(images), as_source(validation[0])
-    labels = np.asarray(labels)
-    _check(source, labels, classes, options)
+    labels, about = np.asarray(labels), about or About(tuple(classes))
+    task = task_of(about.target)
+    _check(source, labels, options)
+    task.check_options(options)
+    task.check(labels, classes)
     device = choose_device(options.device)
-    training = _prepare(source, labels, len(classes), options, groups)
+    training = _prepare(source, labels, len(classes), options, groups, task)
     state = read_training(run) if resume else None
     if resume:
         run.truncate_metrics(state["step"] if state else 0)
@@ -85,7 +89,7 @@ def fit(
         if warning := unguarded_discs(options.augment, source.discs):
             progress.note(warning)
         validation = (held_out, np.asarray(validation[1]))
-        recorder = Recorder(run, about or About(tuple(classes)), validation, progress, state)
+        recorder = Recorder(run, about, validation, progress, state, task)
         # A run that ran out of patience has nothing left to do, however often it is resumed.
         end = training.steps_done if recorder.watch.stops(options.patience) else options.steps
         steps, precision = range(training.steps_done, end), choose_precision(options.precision, device)
@@ -94,7 +98,7 @@ def fit(
     return Fitted(model, pd.read_csv(run.path / "metrics.csv"), model.loaded)
 
 
-def check_options(options: TrainingOptions, classes: int) -> None:
+def check_options(options: TrainingOptions, classes: int, task: Task = ONE_CLASS) -> None:
     """Meet every mistake in the options that `fit` would meet, before a run folder is made for it.
 
     Raises:
@@ -102,17 +106,15 @@ def check_options(options: TrainingOptions, classes: int) -> None:
     """
     choose_precision(options.precision, choose_device(options.device))
     make_augmentation(options.augment)
+    task.check_options(options)
     _create(options, classes)
 
 
-def _check(source: ImageSource, labels: np.ndarray, classes: tuple[str, ...], options: TrainingOptions) -> None:
+def _check(source: ImageSource, labels: np.ndarray, options: TrainingOptions) -> None:
     if len(source) != len(labels):
         raise ValueError(f"{len(source)} images and {len(labels)} labels")
     if source.size != options.size:
         raise ValueError(f"images of {source.size} pixels, but size is {options.size}")
-    missing = [name for k, name in enumerate(classes) if not (labels == k).any()]
-    if missing or len(classes) < 2:
-        raise UserError(f"cannot train on {len(classes)} classes, of which {missing or 'none'} have no training images")
 
 
 def _create(options: TrainingOptions, classes: int) -> Classifier:
@@ -132,8 +134,14 @@ def _restore(training: SupervisedTraining, state: dict) -> None:
 
 
 def _prepare(
-    source: ImageSource, labels: np.ndarray, classes: int, options: TrainingOptions, groups: np.ndarray | None
+    source: ImageSource,
+    labels: np.ndarray,
+    classes: int,
+    options: TrainingOptions,
+    groups: np.ndarray | None,
+    task: Task,
 ) -> SupervisedTraining:
     torch.manual_seed(options.seed)
     model = _create(options, classes)
-    return SupervisedTraining(model.to(memory_format=torch.channels_last), source, labels, options, groups)
+    task.prepare(model, labels)
+    return SupervisedTraining(model.to(memory_format=torch.channels_last), source, labels, options, groups, task)

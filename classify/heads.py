@@ -2,7 +2,8 @@
 
 "linear" is the backbone as timm (or study E) builds it. "dense" is study A's: 256 units and ReLU before the logits. "cbam" is
 study B's: channel and spatial attention (Woo et al. 2018, section 3) over the backbone's last map, added to it. "ordinal" is
-CORN (Shi, Cao and Raschka 2021): classes in an order, told apart one threshold at a time.
+CORN (Shi, Cao and Raschka 2021): classes in an order, told apart one threshold at a time. "regression" is study C's: one number
+for the grade, learned by its squared error.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from torch.nn import functional
 
 from ..runtime.errors import UserError
 
-LINEAR, DENSE, CBAM, ORDINAL = HEADS = ("linear", "dense", "cbam", "ordinal")
+LINEAR, DENSE, CBAM, ORDINAL, REGRESSION = HEADS = ("linear", "dense", "cbam", "ordinal", "regression")
+ORDERED = (ORDINAL, REGRESSION)
 _DENSE_UNITS = 256
 _ATTENTION_UNITS = 64
 _DROPOUT = 0.2
@@ -71,6 +73,39 @@ def corn_loss(
     losses = -log_probabilities.gather(1, truth[:, None])[:, 0]
     shares = torch.ones_like(losses) if weights is None else weights[truth]
     return (shares * losses).sum() / (shares * answers).sum()
+
+
+class RegressionHead(nn.Linear):
+    """One number v for the grade, and from it a score for each grade j: -(j - v)^2 / 2.
+
+    The softmax of the scores is a normal distribution around v on the grades 0..k-1, of which the nearest grade is the
+    likeliest. Its variance is 1; a temperature is the variance, so that fitting one by maximum likelihood (see
+    `calibration.fit_temperature`) fits the spread of the errors. The number can be read from the scores, see `grade_value`.
+    It begins at the middle grade.
+
+    Float (n, features) -> float32 (n, classes).
+    """
+
+    def __init__(self, features: int, classes: int):
+        super().__init__(features, 1)
+        self.classes = classes
+        nn.init.constant_(self.bias, (classes - 1) / 2)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        value = super().forward(features).float()
+        return -torch.square(torch.arange(self.classes, device=value.device) - value) / 2
+
+
+def grade_value(scores: torch.Tensor) -> torch.Tensor:
+    """The number that `RegressionHead` made its scores of: float (n, classes) -> (n,)."""
+    return scores[:, 1] - scores[:, 0] + 0.5
+
+
+def regression_loss(scores: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """Mean squared error of `grade_value`; arguments as in `corn_loss`."""
+    losses = torch.square(grade_value(scores) - truth)
+    shares = torch.ones_like(losses) if weights is None else weights[truth]
+    return (shares * losses).sum() / shares.sum()
 
 
 class ChannelAttention(nn.Module):
@@ -155,8 +190,8 @@ def with_head(network: nn.Module, classifier: str, head: str, classes: int, size
     last = network.get_submodule(classifier)
     if not isinstance(last, nn.Linear):
         raise UserError(f"head {head} replaces a linear layer, and this backbone ends in {type(last).__name__}")
-    kind = DenseHead if head == DENSE else OrdinalHead
-    network.set_submodule(classifier, kind(last.in_features, classes))
+    kinds = {DENSE: DenseHead, ORDINAL: OrdinalHead, REGRESSION: RegressionHead}
+    network.set_submodule(classifier, kinds[head](last.in_features, classes))
     return network
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..runtime.errors import UserError
-from .heads import HEADS, LINEAR, ORDINAL
+from .heads import HEADS, LINEAR, ORDERED
 from .sampling import SAMPLINGS
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
@@ -50,7 +50,8 @@ class TrainingOptions:
         sampling: "balanced" or "natural", see `DrawSequence`.
         augment: see `make_augmentation`.
         evaluate_every: steps between evaluations on the validation images, which are also the resume points.
-        keep: "last" keeps the final weights (arms at equal cost), "best" those with the highest validation macro F1.
+        keep: "last" keeps the final weights (arms at equal cost), "best" those with the highest validation macro F1
+            (of other targets than one class an image: of what `tasks` says).
         device, precision: as in runtime.devices.
     """
 
@@ -91,8 +92,8 @@ class TrainingOptions:
             )
         if self.label_smoothing >= 1:
             raise UserError(f"label_smoothing is {self.label_smoothing}, a share below 1 was expected")
-        if self.label_smoothing and self.head == ORDINAL:
-            raise UserError("label smoothing is not defined for the ordinal head", hint="Leave one of them out.")
+        if self.label_smoothing and self.head in ORDERED:
+            raise UserError(f"label smoothing is not defined for the {self.head} head", hint="Leave one of them out.")
         if self.class_weights and self.sampling == "balanced":
             raise UserError(
                 "class weights and balanced sampling would correct for rare classes twice", hint="Use natural sampling."

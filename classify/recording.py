@@ -15,14 +15,13 @@ from ..runtime.runs import RunFolder
 from ..runtime.training import read_state, save_state
 from .checkpoint import About, save_classifier
 from .images import ImageSource
-from .metrics import score
 from .predictions import predict_images
 from .supervised import SupervisedTraining
+from .tasks import ONE_CLASS, Task
 
 _STATE = "resume.pt"
 _KEYS = {"step", "watch", "network", "average", "optimizer", "started_from"}
 _PLATEAU = 3
-_VALIDATION_METRICS = ("log_loss", "accuracy", "macro_f1", "f1", "recall", "auroc")
 
 
 @dataclass
@@ -30,7 +29,7 @@ class Watch:
     """What the evaluations so far say about going on.
 
     Attributes:
-        best: highest validation macro F1.
+        best: highest `Task.quality` on the validation images: of one class an image the macro F1.
         since_best: evaluations since.
         lowest: lowest validation loss.
         since_lowest: evaluations since, or since the learning rate was last halved.
@@ -43,10 +42,11 @@ class Watch:
     since_lowest: int = 0
     halvings: int = 0
 
-    def see(self, row: dict[str, float], frozen: bool) -> bool:
-        """Take in a row of metrics.csv; whether its macro F1 is the best so far. A frozen backbone uses up no patience."""
-        better, lower = row["val_macro_f1"] > self.best, row["val_log_loss"] < self.lowest
-        self.best, self.lowest = max(self.best, row["val_macro_f1"]), min(self.lowest, row["val_log_loss"])
+    def see(self, row: dict[str, float], frozen: bool, task: Task = ONE_CLASS) -> bool:
+        """Take in a row of metrics.csv; whether it is the best so far. A frozen backbone uses up no patience."""
+        quality, loss = task.sign * row[task.quality], row[task.loss_column]
+        better, lower = quality > self.best, loss < self.lowest
+        self.best, self.lowest = max(self.best, quality), min(self.lowest, loss)
         self.since_best = 0 if better or frozen else self.since_best + 1
         self.since_lowest = 0 if lower or frozen else self.since_lowest + 1
         if self.since_lowest == _PLATEAU:
@@ -67,6 +67,7 @@ class Recorder(Callback):
         validation: images and labels that metrics.csv is about.
         progress: an open progress bar that counts steps.
         state: what to resume from, see `read_training`.
+        task: what is learned.
     """
 
     def __init__(
@@ -76,8 +77,10 @@ class Recorder(Callback):
         validation: tuple[ImageSource, np.ndarray],
         progress: Progress,
         state: dict | None,
+        task: Task = ONE_CLASS,
     ):
         self.run, self.about, self.validation, self.progress, self.state = run, about, validation, progress, state
+        self.task = task
         self.watch = Watch(**state["watch"]) if state else Watch()
 
     def on_train_start(self, trainer: Trainer, training: SupervisedTraining) -> None:
@@ -94,14 +97,14 @@ class Recorder(Callback):
         if done % options.evaluate_every == 0 or done == options.steps:
             row = evaluate_step(training, *self.validation)
             self._save(trainer, training, row)
-            self.progress.advance(0, loss=row["train_loss"], val_macro_f1=row["val_macro_f1"])
+            self.progress.advance(0, loss=row["train_loss"], **{self.task.quality: row[self.task.quality]})
             training.halvings = self.watch.halvings if options.schedule == "plateau" else 0
             if self.watch.stops(options.patience):
                 self.progress.note(f"stopped after {done} steps: {options.patience} evaluations brought nothing better")
                 trainer.should_stop = True
 
     def _save(self, trainer: Trainer, training: SupervisedTraining, row: dict[str, float]) -> None:
-        better = self.watch.see(row, frozen=training.steps_done <= training.options.freeze_steps)
+        better = self.watch.see(row, training.steps_done <= training.options.freeze_steps, self.task)
         if better or training.options.keep == "last":
             save_classifier(self.run.checkpoints, training.kept, self.about)
         self.run.log_metrics(row)
@@ -118,9 +121,7 @@ class Recorder(Callback):
 
 
 def evaluate_step(training: SupervisedTraining, images: ImageSource, labels: np.ndarray) -> dict[str, float]:
-    """One row of metrics.csv: step, epoch, train_loss (mean since the last row), and val_<metric>.
-
-    f1, recall and auroc are of the positive class when there are two classes, macro averages otherwise.
+    """One row of metrics.csv: step, epoch, train_loss (mean since the last row), and val_<metric>, see `tasks`.
 
     Raises:
         JobError: the training loss is no longer finite.
@@ -130,9 +131,10 @@ def evaluate_step(training: SupervisedTraining, images: ImageSource, labels: np.
     if not math.isfinite(train_loss):
         raise JobError(f"the loss became {train_loss} by step {training.steps_done}; try a smaller --learning-rate")
     epoch = training.steps_done * training.options.batch_size / len(training.source)
-    probabilities = predict_images(training.kept, images, device=training.device)
-    values = {f"val_{name}": float(score(name, labels, probabilities)) for name in _VALIDATION_METRICS}
-    return {"step": training.steps_done, "epoch": epoch, "train_loss": train_loss, **values}
+    told = predict_images(training.kept, images, device=training.device, task=training.task)
+    return {
+        "step": training.steps_done, "epoch": epoch, "train_loss": train_loss, **training.task.validation(labels, told)
+    }  # fmt: skip
 
 
 def read_training(run: RunFolder) -> dict | None:

@@ -13,15 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule
-from torch.nn import functional
 
 from ..runtime.training import update_average
 from .augmentation import make_augmentation
 from .backbones import Classifier
-from .heads import ORDINAL, corn_loss
 from .images import ImageSource, to_batch
 from .options import TrainingOptions
 from .sampling import DrawSequence
+from .tasks import ONE_CLASS, Task
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -32,9 +31,10 @@ class SupervisedTraining(LightningModule):
     Args:
         model: the classifier.
         source: training images.
-        labels: int (n,).
+        labels: (n,) or (n, k), see `tasks`.
         options: how.
         groups: int (n,), see `DrawSequence`.
+        task: what the labels mean.
 
     Attributes:
         steps_done: how many steps the weights have seen.
@@ -50,16 +50,17 @@ class SupervisedTraining(LightningModule):
         labels: np.ndarray,
         options: TrainingOptions,
         groups: np.ndarray | None = None,
+        task: Task = ONE_CLASS,
     ):
         super().__init__()
-        self.model, self.options = model, options
+        self.model, self.options, self.task = model, options, task
         self.source, self.labels = source, labels
-        self.draws = DrawSequence(labels, options.sampling, options.seed, groups)
+        self.draws = DrawSequence(task.strata(labels), options.sampling, options.seed, groups)
         self.augment = make_augmentation(options.augment)
         self.steps_done = self.halvings = 0
         self.losses: list[torch.Tensor] = []
         self.average = copy.deepcopy(model).eval().requires_grad_(False) if options.average_steps else None
-        weights = balancing_weights(labels, model.classes) if options.class_weights else None
+        weights = task.weights(labels, model.classes) if options.class_weights else None
         self.register_buffer("class_weights", weights, persistent=False)
 
     @property
@@ -120,29 +121,16 @@ class SupervisedTraining(LightningModule):
                 module.train()
 
     def _loss(self, logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        if self.model.head == ORDINAL:
-            return corn_loss(logits, truth, self.class_weights)
-        smoothing = self.options.label_smoothing
-        return functional.cross_entropy(logits.float(), truth, self.class_weights, label_smoothing=smoothing)
+        return self.task.loss(logits, truth, self.model.head, self.class_weights, self.options.label_smoothing)
 
     def _mixed_loss(self, images: torch.Tensor, truth: torch.Tensor, seed: int) -> torch.Tensor:
         """Mixup: each image is blended with another of its batch, and the loss is the same blend of the losses for the
-        two truths, which for the cross-entropy is Zhang et al.'s blend of the labels."""
+        two truths, which for a cross-entropy is Zhang et al.'s blend of the labels."""
         random = np.random.default_rng(seed)
         share = float(random.beta(self.options.mixup, self.options.mixup))
         partners = torch.from_numpy(random.permutation(len(truth))).to(truth.device)
         logits = self.model(share * images + (1 - share) * images[partners])
         return share * self._loss(logits, truth) + (1 - share) * self._loss(logits, truth[partners])
-
-
-def balancing_weights(labels: np.ndarray, classes: int) -> torch.Tensor:
-    """Loss weights that let every class count as much: images / (classes x images of the class), float32 (classes,).
-
-    Args:
-        labels: int (n,), 0..classes-1, each at least once.
-    """
-    counts = np.bincount(labels, minlength=classes)
-    return torch.from_numpy(len(labels) / (classes * counts)).float()
 
 
 def learning_rate(options: TrainingOptions, step: int, halvings: int = 0) -> float:

@@ -5,7 +5,8 @@ be those under which F1 is best. Choose on validation patients, apply to the tes
 
 Sources: a threshold for each class, Lipton, Elkan, Naryanaswamy, "Optimal thresholding of classifiers to maximize F1
 measure", ECML 2014; a factor on each class's probability, which is a change of the classes' prior, Saerens, Latinne,
-Decaestecker, Neural Computation 14 (2002). The factors are found by coordinate ascent.
+Decaestecker, Neural Computation 14 (2002). Cuts that turn a number into a grade as study C does. Factors and cuts are found
+by coordinate ascent.
 """
 
 from __future__ import annotations
@@ -79,6 +80,51 @@ def apply_multipliers(probabilities: np.ndarray, multipliers: np.ndarray) -> np.
         raise ValueError(f"expected {probabilities.shape[1]} factors above 0, got {multipliers}")
     scaled = probabilities * multipliers
     return scaled / scaled.sum(axis=1, keepdims=True)
+
+
+def best_cuts(true: np.ndarray, values: np.ndarray, classes: int) -> np.ndarray:
+    """Cuts between neighbouring grades under which the quadratic kappa is high: float64 (k - 1,), ascending.
+
+    Coordinate ascent from the middles 0.5, 1.5, ...: one cut after the other moves to the best place between its neighbours
+    while they stay, until none gains; between images it lies midway. The kappa is never below that of the middles.
+
+    Args:
+        true: int (n,), 0..k-1.
+        values: float (n,), what a regression told, in grades. An image is of the grade whose lower cut it has reached.
+        classes: k.
+
+    Raises:
+        ValueError: no images, or shapes that do not fit.
+    """
+    true, values = np.asarray(true), np.asarray(values, dtype=np.float64)
+    if true.ndim != 1 or true.shape != values.shape or not len(true):
+        raise ValueError(f"true {true.shape} and values {values.shape} do not fit")
+    best = np.arange(classes - 1) + 0.5
+    reached = _kappa(true, values, best)
+    distinct = np.unique(values)
+    places = (distinct[1:] + distinct[:-1]) / 2
+    gained = True
+    while gained:
+        gained = False
+        for number in range(len(best)):
+            low, high = np.r_[-np.inf, best, np.inf][[number, number + 2]]
+            for place in places[(places >= low) & (places <= high)]:
+                tried = best.copy()
+                tried[number] = place
+                value = _kappa(true, values, tried)
+                if value > reached + _TOLERANCE:
+                    best, reached, gained = tried, value, True
+    return best
+
+
+def _kappa(true: np.ndarray, values: np.ndarray, cuts: np.ndarray) -> float:
+    """Quadratic kappa; -inf where no disagreement was possible."""
+    classes = len(cuts) + 1
+    told = np.searchsorted(cuts, values, side="right")
+    matrix = np.bincount(true * classes + told, minlength=classes**2).reshape(classes, classes)
+    cost = np.square(np.subtract.outer(np.arange(classes), np.arange(classes)))
+    chance = (np.outer(matrix.sum(axis=1), matrix.sum(axis=0)) * cost).sum() / len(true)
+    return 1 - (matrix * cost).sum() / chance if chance else -np.inf
 
 
 def _best_threshold(label: np.ndarray, scores: np.ndarray) -> float:

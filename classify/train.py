@@ -13,16 +13,19 @@ import pandas as pd
 
 from ..data.dataset import FundusDataset
 from ..data.splits import NO_PATIENTS
-from ..data.targets import Target, choose_target
+from ..data.targets import Target
+from ..data.wider_targets import AnyTarget, choose_any_target
 from ..runtime.devices import choose_device
 from ..runtime.errors import UserError
 from ..runtime.runs import RunFolder, default_run_path, latest_run_path
 from .augmentation import unguarded_discs
+from .decision import DECIDE, VAL, drop_decision, plain_decision, save_decision
 from .fitting import Fitted, TrainingOptions, check_options, fit
-from .heads import LINEAR, ORDINAL
+from .heads import LINEAR
 from .images import ImageSource
-from .predictions import predict_images, prediction_table, write_predictions
-from .results import write_results
+from .outcomes import outcome_of
+from .predictions import predict_images, write_predictions
+from .tasks import check_head, task_of
 from .training import Part, describe, load_parts, load_synthetic, split_dataset
 
 _DEFAULT_EPOCHS = 10
@@ -62,12 +65,14 @@ def train(
     class_weights: bool = False,
     average: int = 0,
     head: str = "linear",
+    decide: str = VAL,
 ) -> RunFolder:
     """Train a classifier, test it on the held-out patients, and write a run folder.
 
     Args:
         dataset: a dataset folder; it is split 80/10/10 by patient when it is not split yet.
-        target: "label", "grade", or an expression such as "dr: grade >= 1", see `data.expressions`.
+        target: "label", "grade", or an expression such as "dr: grade >= 1", see `data.expressions`; "multilabel" (several of
+            the columns N..O) or "hemoglobin" (a number), see `data.wider_targets`.
         classes: which classes, in this order; of two, the second is the positive one.
         epochs, steps: how long; give one. An epoch is ceil(training images / batch_size) steps. 10 epochs by default.
         synthetic: dataset folders whose images are added to the training split.
@@ -75,6 +80,8 @@ def train(
         resume: continue a run that was interrupted.
         frozen_epochs: passes at the start that train the head alone.
         average: half-life of the weights' moving average in steps; 0 keeps none.
+        decide: "val" fits a temperature and how to decide on the validation predictions, see `decision`; "argmax" leaves the
+            network's probabilities as they are, and the largest decides.
 
     The other arguments are those of `TrainingOptions`. The weights with the best validation macro F1 are kept.
 
@@ -83,6 +90,8 @@ def train(
     """
     if epochs is not None and steps is not None:
         raise UserError("both --epochs and --steps were given", hint="Give one.")
+    if decide not in DECIDE:
+        raise UserError(f"no way to decide is called {decide!r}", hint=f"Use {' or '.join(DECIDE)}.")
     options = TrainingOptions(
         backbone=backbone, size=size, weights=str(weights) if weights else None, pretrained=pretrained,
         batch_size=batch_size, learning_rate=learning_rate, sampling=sampling, augment=augment, keep="best", seed=seed,
@@ -94,15 +103,13 @@ def train(
     dataset = dataset if isinstance(dataset, FundusDataset) else FundusDataset.open(dataset)
     if not dataset.patients and not quiet:
         print(NO_PATIENTS, file=sys.stderr)
-    chosen = choose_target(dataset, target, classes)
+    chosen, task = choose_any_target(dataset, target, classes), task_of(target)
+    if synthetic and not isinstance(chosen, Target):
+        raise UserError(f"generated images carry one label each and cannot be added for target {target}")
     if not quiet and (left_out := chosen.left_out_line(dataset)):
         print(left_out, file=sys.stderr)
-    if head == ORDINAL and not _in_order(chosen):
-        raise UserError(
-            f"head {ORDINAL} wants classes in their order, which only target grade with ascending classes has",
-            hint="Use another head.",
-        )
-    check_options(options, len(chosen.classes))
+    check_head(head, chosen.column, chosen.classes)
+    check_options(options, len(chosen.classes), task)
     dataset = split_dataset(dataset, chosen, seed)
     # Generated sets name their class in `label`, whatever column is the target.
     extra = load_synthetic(synthetic or (), dataset, Target("label", chosen.classes), size, quiet)
@@ -112,17 +119,14 @@ def train(
     options = _with_length(options, len(labels), epochs, steps)
     if out is None:
         out = latest_run_path("classify", backbone) if resume else default_run_path("classify", backbone)
-    run = RunFolder.open_or_create(out, _config(dataset, chosen, options, synthetic), resume)
+    run = RunFolder.open_or_create(out, _config(dataset, chosen, options, synthetic, decide), resume)
+    drop_decision(run.checkpoints)
     fitted = fit(
         images, labels, chosen.classes, options, validation=(parts["val"].images, parts["val"].labels), run=run,
         resume=resume, quiet=quiet, about=describe(dataset, chosen),
     )  # fmt: skip
-    _finish(run, fitted, parts, chosen, device, unguarded_discs(augment, images.discs))
+    _finish(run, fitted, parts, chosen, device, unguarded_discs(augment, images.discs), decide)
     return run
-
-
-def _in_order(target: Target) -> bool:
-    return target.column == "grade" and list(target.classes) == sorted(target.classes, key=float)
 
 
 def _with_length(options: TrainingOptions, images: int, epochs: int | None, steps: int | None) -> TrainingOptions:
@@ -135,7 +139,7 @@ def _with_length(options: TrainingOptions, images: int, epochs: int | None, step
     return replace(options, steps=(epochs or _DEFAULT_EPOCHS) * epoch, evaluate_every=epoch)
 
 
-def _config(dataset: FundusDataset, target: Target, options: TrainingOptions, synthetic) -> dict:
+def _config(dataset: FundusDataset, target: AnyTarget, options: TrainingOptions, synthetic, decide: str) -> dict:
     return {
         "command": "fundus-classify train",
         "data": str(dataset.path),
@@ -143,18 +147,27 @@ def _config(dataset: FundusDataset, target: Target, options: TrainingOptions, sy
         "target": target.column,
         "classes": list(target.classes),
         "synthetic": [str(folder) for folder in synthetic or ()],
+        "decide": decide,
         **asdict(options),
         "learning_rate": options.resolved_learning_rate,
     }
 
 
-def _finish(run: RunFolder, fitted: Fitted, parts: dict[str, Part], target: Target, device: str, warning: str) -> None:
-    where = choose_device(device)
-    tables = {}
-    for name in ("val", "test"):
-        part = parts[name]
-        probabilities = predict_images(fitted.model, part.images, device=where)
-        tables[name] = prediction_table(part.dataset, part.labels, probabilities, target.classes)
+def _finish(
+    run: RunFolder, fitted: Fitted, parts: dict[str, Part], target: AnyTarget, device: str, warning: str, decide: str
+) -> None:
+    where, task, outcome = choose_device(device), task_of(target.column), outcome_of(target.column)
+    told = {name: predict_images(fitted.model, parts[name].images, device=where, task=task) for name in ("val", "test")}
+    decision = plain_decision(target.column, target.classes)
+    if decide == VAL and outcome.decide is not None:
+        val = parts["val"]
+        patients = np.asarray(val.dataset.patient_keys)
+        decision = outcome.decide(val.labels, told["val"], target.classes, fitted.model.head, patients)
+        save_decision(run.checkpoints, decision)
+    tables = {
+        name: outcome.table(parts[name].dataset, parts[name].labels, values, target.classes, decision)
+        for name, values in told.items()
+    }
     write_predictions(run.path / "predictions.csv", pd.concat(tables.values(), ignore_index=True))
     facts = {
         "dataset": parts["test"].dataset.name,
@@ -166,4 +179,4 @@ def _finish(run: RunFolder, fitted: Fitted, parts: dict[str, Part], target: Targ
         "images": ", ".join(f"{len(part.labels)} {name}" for name, part in parts.items()),
         **({"note": warning} if warning else {}),
     }
-    write_results(run.path, tables, target.classes, facts, fitted.history)
+    outcome.write(run.path, tables, target.classes, facts, fitted.history, decision)

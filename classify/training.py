@@ -12,6 +12,7 @@ from ..data.cache import image_cache
 from ..data.dataset import FundusDataset
 from ..data.splits import groups_without_patients, split_by_patient
 from ..data.targets import Target
+from ..data.wider_targets import AnyTarget
 from ..runtime.errors import UserError, counts
 from .checkpoint import About
 from .held_out import refuse_leaks
@@ -24,21 +25,22 @@ _TYPICAL_DISC = 0.06
 
 @dataclass(frozen=True)
 class Part:
-    """One split, ready to train or test on: its dataset, its images (memory-mapped) and class numbers, int (n,)."""
+    """One split, ready to train or test on: its dataset, its images (memory-mapped) and class numbers, int (n,); for other
+    targets than one class an image see `data.wider_targets`."""
 
     dataset: FundusDataset
     images: ImageSource
     labels: np.ndarray
 
 
-def split_dataset(dataset: FundusDataset, target: Target, seed: int) -> FundusDataset:
+def split_dataset(dataset: FundusDataset, target: AnyTarget, seed: int) -> FundusDataset:
     """The images of the target's classes, with a split: the dataset's own, or 80/10/10 by patient.
 
     Raises:
         UserError: a class with fewer than 8 images, or a split without images of a class.
     """
     dataset = target.of(dataset)
-    found = dict(zip(target.classes, np.bincount(target.labels(dataset), minlength=len(target.classes)), strict=True))
+    found = target.counts(dataset)
     for name, number in found.items():
         if number < _SMALLEST_CLASS:
             message = (
@@ -48,8 +50,7 @@ def split_dataset(dataset: FundusDataset, target: Target, seed: int) -> FundusDa
     if not dataset.has_split:
         dataset = divide(dataset, target, (0.8, 0.1, 0.1), seed)
     for part in ("train", "val", "test"):
-        there = set(target.labels(dataset.split(part)))
-        missing = [name for k, name in enumerate(target.classes) if k not in there]
+        missing = [name for name, number in target.counts(dataset.split(part)).items() if not number]
         if missing:
             raise UserError(
                 f"split {part} has no image of {', '.join(missing)}", path=dataset.path,
@@ -58,13 +59,13 @@ def split_dataset(dataset: FundusDataset, target: Target, seed: int) -> FundusDa
     return dataset
 
 
-def divide(dataset: FundusDataset, target: Target, ratios: Sequence[float], seed: int) -> FundusDataset:
+def divide(dataset: FundusDataset, target: AnyTarget, ratios: Sequence[float], seed: int) -> FundusDataset:
     """The dataset with a split by patient (by photograph where none are known) that balances the target."""
-    names, groups = target.names(dataset), groups_without_patients(dataset)
+    names, groups = target.balance(dataset), groups_without_patients(dataset)
     return dataset.with_split(split_by_patient(dataset.table, ratios, seed, dataset.path, labels=names, groups=groups))
 
 
-def load_parts(dataset: FundusDataset, target: Target, size: int, quiet: bool = False) -> dict[str, Part]:
+def load_parts(dataset: FundusDataset, target: AnyTarget, size: int, quiet: bool = False) -> dict[str, Part]:
     """{"train" | "val" | "test": Part} of a split dataset, over one memory map."""
     pixels = image_cache(dataset, size, quiet=quiet)
     splits = dataset.column("split").to_numpy()
@@ -110,7 +111,7 @@ def disc_positions(dataset: FundusDataset) -> np.ndarray:
     return discs
 
 
-def describe(dataset: FundusDataset, target: Target) -> About:
+def describe(dataset: FundusDataset, target: AnyTarget) -> About:
     """What the classifier will say of its data: classes, fingerprint, and the hashes of each split's patients."""
     patients = {name: dataset.split(name).patient_hashes for name in ("train", "val", "test")}
     illumination = str(dataset.info.get("illumination") or "none")

@@ -18,23 +18,32 @@ from .common import (
     Quiet,
     Resume,
     Seed,
-    Target,
     app,
     dataset_or_phantoms,
     names,
     show,
 )  # fmt: skip
 
+_AnyTarget = Annotated[str, typer.Option(help=(
+    'label, grade, an expression such as "dr: grade >= 1", anemic, glaucoma; multilabel (several of the columns N..O an image) or '
+    "hemoglobin (g/dL)."
+))]  # fmt: skip
+
 # Typer evaluates annotations at run time and wants Optional[...] in them.
 # ruff: noqa: UP007, UP045
 
 classify = app("Train, judge and explain classifiers of fundus photographs.")
 
+_HEMOGLOBIN_NOTE = (
+    "haemoglobin in g/dL. Whether that is anaemia depends on sex, age and pregnancy: for the WHO, below 13 in men, below 12 in "
+    "women who are not pregnant."
+)
+
 
 @classify.command("train")
 def classify_train(
     data: Data = None,
-    target: Target = "label",
+    target: _AnyTarget = "label",
     classes: Classes = None,
     backbone: Backbone = "simple_cnn",
     size: Annotated[int, typer.Option(help="Image size, pixels.")] = 64,
@@ -42,7 +51,8 @@ def classify_train(
     steps: Annotated[Optional[int], typer.Option(min=1, help="Optimiser steps, instead of epochs.")] = None,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 32,
     learning_rate: Annotated[Optional[float], typer.Option(help="Default: the backbone's.")] = None,
-    head: Annotated[str, typer.Option(help="linear, dense (study A), cbam (study B), ordinal (target grade).")] = "linear",
+    head: Annotated[str, typer.Option(help="linear, dense (study A), cbam (study B), regression (study C) or "
+                                          "ordinal (both target grade).")] = "linear",
     optimizer: Annotated[str, typer.Option(help="adamw, adam or sgd.")] = "adamw",
     weight_decay: Annotated[float, typer.Option(help="Of every weight.")] = 1e-2,
     schedule: Annotated[str, typer.Option(help="Learning rate: cosine, constant, or plateau (halved when the validation "
@@ -60,6 +70,8 @@ def classify_train(
     weights: Annotated[Optional[Path], typer.Option(help="Local weights of the backbone (safetensors).")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Download the backbone's ImageNet weights.")] = False,
     synthetic: Annotated[Optional[list[Path]], typer.Option(help="Synthetic dataset folder to add; repeatable.")] = None,
+    decide: Annotated[str, typer.Option(help="val: temperature, and what else the class depends on, chosen on the validation "
+                                             "patients. argmax: the largest probability.")] = "val",
     seed: Seed = 0, out: Out = None, resume: Resume = False, device: Device = "auto", precision: Precision = "auto",
     quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
@@ -72,7 +84,7 @@ def classify_train(
                 device=device, precision=precision, quiet=quiet, optimizer=optimizer, weight_decay=weight_decay,
                 schedule=schedule, patience=patience, frozen_epochs=frozen_epochs, backbone_rate=backbone_rate,
                 label_smoothing=label_smoothing, mixup=mixup, class_weights=class_weights, average=average,
-                head=head)  # fmt: skip
+                head=head, decide=decide)  # fmt: skip
     from ..runtime.files import read_json
 
     metrics = read_json(run.path / "metrics.json")
@@ -110,7 +122,8 @@ def classify_predict(
     table = predict(run, files, device=device, quiet=quiet, tta=tta)
     if out is not None:
         write_text(out, table.to_csv(index=False))
-    show(json, table.to_dict("records"), table.to_string(index=False))
+    notes = [_HEMOGLOBIN_NOTE] if "hemoglobin_g_dl" in table else []
+    show(json, table.to_dict("records"), table.to_string(index=False), *notes)
 
 
 @classify.command("explain")

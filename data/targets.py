@@ -13,8 +13,8 @@ from .expressions import parse
 
 COLUMNS = ("label", "grade")
 _EXPECTED = 'label or grade, or an expression such as "dr: grade >= 1", anemic, glaucoma'
-# Names that will mean something else than one class an image.
-_RESERVED = ("multilabel", "hemoglobin")
+# Names that mean something else than one class an image, see `wider_targets`.
+MULTILABEL, HEMOGLOBIN = _RESERVED = ("multilabel", "hemoglobin")
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,26 @@ class Target:
         numbers = {name: k for k, name in enumerate(self.classes)}
         return np.array([numbers.get(name, -1) for name in _names(dataset, self.column)], dtype=int)
 
+    def known(self, dataset: FundusDataset) -> np.ndarray:
+        """The images that have one of these classes: bool (n,)."""
+        return self.labels(dataset) >= 0
+
     def of(self, dataset: FundusDataset) -> FundusDataset:
-        """The images that have one of these classes."""
-        return dataset.subset(self.labels(dataset) >= 0)
+        """Those images."""
+        return dataset.subset(self.known(dataset))
+
+    def counts(self, dataset: FundusDataset) -> dict[str, int]:
+        """{class: images}."""
+        labels = self.labels(dataset)
+        return {name: int((labels == k).sum()) for k, name in enumerate(self.classes)}
+
+    def balance(self, dataset: FundusDataset) -> np.ndarray:
+        """What a split balances: `names`."""
+        return self.names(dataset)
 
     def left_out_line(self, dataset: FundusDataset) -> str:
         """How many images have none of these classes, for people; "" when all have one."""
-        number = int((self.labels(dataset) < 0).sum())
+        number = int((~self.known(dataset)).sum())
         classes = ", ".join(self.classes)
         return (
             f"{number} of {len(dataset)} images are left out: they have none of the classes {classes}" if number else ""
@@ -60,8 +73,6 @@ def choose_target(dataset: FundusDataset, column: str, classes: Sequence[str] | 
         UserError: a target that cannot be read, a column that is empty or not there, fewer than two classes, or a class
             that is not there; the message lists what there is.
     """
-    if column in _RESERVED:
-        raise UserError(f"target {column!r} cannot be learned yet; expected {_EXPECTED}")
     names = _names(dataset, column)
     there = dict(zip(*np.unique(names[names != ""], return_counts=True), strict=True))
     there = {str(name): int(n) for name, n in sorted(there.items(), key=lambda item: _order(column, *item))}
@@ -77,6 +88,8 @@ def choose_target(dataset: FundusDataset, column: str, classes: Sequence[str] | 
 
 
 def _names(dataset: FundusDataset, column: str) -> np.ndarray:
+    if column in _RESERVED:
+        raise UserError(f"target {column!r} is not one class an image; expected {_EXPECTED}")
     if column == "label":
         return dataset.column("label").to_numpy(dtype=object)
     if column == "grade":

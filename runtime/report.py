@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,10 @@ class Report:
     def points(self, texts: Sequence[str]) -> Report:
         """A list of short paragraphs, one below the other."""
         return self._add(kind="points", texts=list(texts))
+
+    def link(self, path: Path, text: str) -> Report:
+        """A link to a file, as a path relative to the page."""
+        return self._add(kind="link", target=quote(path.as_posix()), text=text)
 
     def command(self, text: str) -> Report:
         """A command line, set as code."""

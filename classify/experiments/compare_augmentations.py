@@ -14,13 +14,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from ...data.dataset import FundusDataset
-from ...data.splits import NO_PATIENTS, parse_ratios
 from ...data.targets import Target, choose_target
 from ...runtime.errors import JobError, UserError
 from ...runtime.jobs import Job, run_jobs
@@ -31,10 +29,10 @@ from ...synth.rejection import Rejection
 from ..evidence import interval, paired_difference, verdict
 from ..fitting import TrainingOptions, check_options
 from ..held_out import refuse_seen
-from ..training import divide, split_dataset
 from .arms import Arm, parse_arms
 from .comparison import METRICS, PRIMARY, Comparison, adjusted_p_values, class_verdicts, ratio_verdicts
 from .comparison_report import write_report
+from .division import divide_dataset, tell
 from .split_file import read_split, write_split
 from .trainings import tested, training_job
 
@@ -64,11 +62,9 @@ def compare_augmentations(
     """
     parsed = parse_arms(arms)
     chosen = choose_target(dataset, target, classes)
-    divided = _divide(dataset, chosen, ratios, seed)
-    if not divided.patients and not quiet:
-        print(NO_PATIENTS, file=sys.stderr)
-    if not quiet and (left_out := chosen.left_out_line(dataset)):
-        print(left_out, file=sys.stderr)
+    divided = divide_dataset(dataset, chosen, ratios, seed)
+    if not quiet:
+        tell(dataset, chosen)
     given = _given_generators(generators, divided, chosen)
     steps = epochs * math.ceil(len(divided.split("train")) / batch_size)
     options = TrainingOptions(
@@ -92,14 +88,6 @@ def compare_augmentations(
     comparison = _judge(run, chosen, parsed, results, steps)
     write_report(comparison, divided, synthetic, options)
     return comparison
-
-
-def _divide(dataset: FundusDataset, target: Target, ratios: str, seed: int) -> FundusDataset:
-    part = target.of(dataset)
-    shares = parse_ratios(ratios)
-    if not part.has_split:
-        part = divide(part, target, shares, seed)
-    return split_dataset(part, target, seed)
 
 
 def _given_generators(paths: Sequence[Path], dataset: FundusDataset, target: Target) -> dict[str, Path]:

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from ...data.dataset import FundusDataset
-from ...data.splits import NO_PATIENTS
 from ...data.targets import Target, choose_target
 from ...runtime.errors import UserError, counts
 from ...runtime.jobs import Job, run_jobs
@@ -29,6 +27,7 @@ from ..fitting import TrainingOptions, check_options, fit
 from ..images import ImageSource
 from ..predictions import predict_images, prediction_table, read_predictions, seed_predictions, write_predictions
 from ..training import Part, describe, load_parts, load_synthetic, split_dataset
+from .division import tell
 from .split_file import read_split, write_split
 from .synthetic_judgement import Judgement, judge
 from .synthetic_report import write_report
@@ -65,7 +64,7 @@ def judge_synthetic(
     chosen = _choose(dataset, target, classes, opened)
     divided = split_dataset(dataset, chosen, seed)
     if not quiet:
-        _tell(dataset, chosen)
+        tell(dataset, chosen)
     made = load_synthetic(synthetic, divided, Target("label", chosen.classes), size, quiet)
     _check_classes(made, chosen)
     epoch = math.ceil(len(divided.split("train")) / batch_size)
@@ -105,13 +104,6 @@ def _choose(
             path=synthetic[0].path, hint="Name the folders of the other classes as well.",
         )  # fmt: skip
     return Target(column, tuple(both))
-
-
-def _tell(dataset: FundusDataset, target: Target) -> None:
-    if not dataset.patients:
-        print(NO_PATIENTS, file=sys.stderr)
-    if left_out := target.left_out_line(dataset):
-        print(left_out, file=sys.stderr)
 
 
 def _check_classes(made: Sequence[Part], target: Target) -> None:

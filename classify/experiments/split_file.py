@@ -21,9 +21,10 @@ def read_split(data: str, split: str, target: Target) -> FundusDataset:
 
     Args:
         data: the dataset folder.
-        split: a file of `write_split`; images that it does not name are left out.
+        split: a file of `write_split`; images that it does not name are left out, and those whose split is empty stay but
+            belong to no part.
     """
-    sides = pd.read_csv(split, dtype=str).set_index("file_name")["split"]
+    sides = pd.read_csv(split, dtype=str, keep_default_na=False).set_index("file_name")["split"]
     dataset = FundusDataset.open(data)
     dataset = dataset.subset(dataset.column("file_name").isin(sides.index))
     return target.of(dataset.with_split(sides.loc[dataset.column("file_name")].to_numpy()))

@@ -53,15 +53,21 @@ def train_and_test(
         started_from: which weights training started from.
     """
     target, chosen = Target(column, tuple(classes)), TrainingOptions(**options)
-    dataset = read_split(data, split, target)
-    parts = load_parts(dataset, target, chosen.size, quiet=True)
+    return fit_and_predict(read_split(data, split, target), target, out, chosen, synthetic)
+
+
+def fit_and_predict(
+    dataset: FundusDataset, target: Target, out: str, options: TrainingOptions, synthetic: Sequence[str] = ()
+) -> dict:
+    """What `train_and_test` does, of a dataset that is open and split already; images without a split are not used."""
+    parts = load_parts(dataset, target, options.size, quiet=True)
     # Generated sets name their class in `label`, whatever column the experiment is about.
-    extra = load_synthetic(synthetic, dataset, Target("label", target.classes), chosen.size, quiet=True)
+    extra = load_synthetic(synthetic, dataset, Target("label", target.classes), options.size, quiet=True)
     train = [parts["train"], *extra]
     labels = np.concatenate([part.labels for part in train])
-    run = RunFolder.open_or_create(out, options, resume=True)
+    run = RunFolder.open_or_create(out, asdict(options), resume=True)
     fitted = fit(
-        ImageSource.join([part.images for part in train]), labels, target.classes, chosen,
+        ImageSource.join([part.images for part in train]), labels, target.classes, options,
         validation=(parts["val"].images, parts["val"].labels), run=run, resume=True, quiet=True,
         about=describe(dataset, target),
     )  # fmt: skip

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from fundus_synth.classify.train import train
 from fundus_synth.data.dataset_writer import DatasetWriter
+from fundus_synth.data.image_file import write_image
 
 torch.set_num_threads(1)
 
@@ -48,3 +50,16 @@ def toy_path(tmp_path_factory) -> Path:
 def toy_run(tmp_path_factory, toy_path) -> Path:
     out = tmp_path_factory.mktemp("runs") / "toy-run"
     return train(toy_path, epochs=4, batch_size=16, out=out, device="cpu", quiet=True).path
+
+
+def _camera_file(path, red: int, size: int = 300):
+    """A round field of view on black, reddish, with some texture."""
+    frame = np.zeros((size, size + 100, 3), np.uint8)
+    cv2.circle(frame, ((size + 100) // 2, size // 2), size // 2 - 10, (red, 70, 40), -1)
+    noise = np.random.default_rng(0).integers(0, 12, frame.shape).astype(np.uint8)
+    write_image(path, np.where(frame > 0, frame + noise, frame))
+
+
+@pytest.fixture(scope="session")
+def camera_file():
+    return _camera_file

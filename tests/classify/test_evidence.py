@@ -11,6 +11,7 @@ from fundus_synth.classify.evidence import (
     bootstrap,
     estimate,
     holm,
+    independent_difference,
     interval,
     paired_difference,
     smallest_detectable_difference,
@@ -244,3 +245,41 @@ def test_the_smallest_detectable_difference_is_detected_as_often_as_it_says():
     gain = 2 * ndtri(ndtr(0.5) + detectable) - 1  # accuracy is Phi(skill / 2)
     power, _ = _claims(600, float(gain), images)
     assert 0.72 <= power <= 0.88
+
+
+def side(rate: float, patients: int, random: np.random.Generator, first: int = 0) -> SeedPredictions:
+    """Two images a patient, both right or both wrong; right with chance `rate`."""
+    right = np.repeat(random.random(patients) < rate, 2)
+    true = np.arange(2 * patients) % 2
+    p = np.where(right == (true == 1), 0.9, 0.1)
+    return SeedPredictions(true, np.stack([1 - p, p], 1), np.array([f"p{first + i // 2}" for i in range(2 * patients)]))
+
+
+def test_the_interval_of_a_difference_between_other_patients_covers_the_truth():
+    """200 experiments, true difference 0.2: 95 % intervals hold it in 190, give or take."""
+    random = np.random.default_rng(0)
+    found = [
+        independent_difference([side(0.9, 80, random, 1000)], [side(0.7, 50, random)], "accuracy", resamples=300)
+        for _ in range(200)
+    ]
+    assert 180 <= sum(one.low <= 0.2 <= one.high for one in found) <= 198
+    assert np.mean([one.estimate for one in found]) == pytest.approx(0.2, abs=0.02)
+    # What theory says of two independent shares of 80 and 50 patients.
+    assert np.mean([one.spread for one in found]) == pytest.approx(np.sqrt(0.9 * 0.1 / 80 + 0.7 * 0.3 / 50), rel=0.05)
+
+
+def test_the_two_sides_are_resampled_independently():
+    """The same predictions on both sides: paired, the difference would have no spread at all."""
+    runs = [side(0.7, 60, np.random.default_rng(1))]
+    found = independent_difference(runs, runs, "accuracy")
+    own = bootstrap(runs, "accuracy", None, 2000, 5).std()
+    assert found.estimate == 0 and found.p > 0.8 and found.patients == 60
+    assert found.spread == pytest.approx(np.sqrt(2) * own, rel=0.06) and found.low < -1.5 * own < 1.5 * own < found.high
+
+
+def test_a_difference_that_cannot_be_told_is_nan():
+    """One patient has the second class: without that patient there is no AUROC."""
+    true = np.array([0, 0, 0, 1])
+    runs = [SeedPredictions(true, np.full((4, 2), 0.5), np.array(list("abcd")))]
+    found = independent_difference(runs, runs, "auroc", resamples=200)
+    assert np.isnan([found.low, found.high, found.p, found.spread]).all()

@@ -17,6 +17,7 @@ from fundus_synth.classify.heads import (
     SpatialAttention,
     corn_log_probabilities,
     corn_loss,
+    regression_loss,
 )
 from fundus_synth.classify.images import ImageSource
 from fundus_synth.classify.supervised import SupervisedTraining
@@ -173,20 +174,19 @@ def test_unknown_heads_are_told():
         TrainingOptions(head="ordinal", label_smoothing=0.1)
 
 
-def test_the_ordinal_head_trains_on_corn_s_loss(tmp_path):
+@pytest.mark.parametrize(("head", "loss"), [("ordinal", corn_loss), ("regression", regression_loss)])
+def test_heads_for_grades_train_on_their_losses(tmp_path, head, loss):
     random = np.random.default_rng(0)
     labels = np.arange(48) % 3
     images = random.integers(0, 60, (48, 32, 32, 3)).astype(np.uint8)
     images[:, 8:24, 8:24, 0] += (60 * labels[:, None, None]).astype(np.uint8)
-    options = TrainingOptions(size=32, steps=40, batch_size=12, evaluate_every=20, device="cpu", head="ordinal")
-    training = SupervisedTraining(
-        create_backbone("simple_cnn", 3, 32, head="ordinal"), ImageSource(images), labels, options
-    )
+    options = TrainingOptions(size=32, steps=40, batch_size=12, evaluate_every=20, device="cpu", head=head)
+    training = SupervisedTraining(create_backbone("simple_cnn", 3, 32, head=head), ImageSource(images), labels, options)
     log, truth = torch.log_softmax(torch.randn(6, 3), 1), torch.tensor([0, 1, 2, 2, 1, 0])
-    torch.testing.assert_close(training._loss(log, truth), corn_loss(log, truth))
+    torch.testing.assert_close(training._loss(log, truth), loss(log, truth))
     run = RunFolder.open_or_create(tmp_path / "run", {}, False)
     fitted = fit(images, labels, ("0", "1", "2"), options, validation=(images, labels), run=run, quiet=True)
-    assert fitted.model.head == "ordinal" and fitted.history["val_accuracy"].iloc[-1] > 0.9
+    assert fitted.model.head == head and fitted.history["val_accuracy"].iloc[-1] > 0.9
 
 
 def test_an_ordinal_head_wants_an_order(toy_path, tmp_path):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +15,6 @@ from fundus_synth.classify.predictions import (
     write_predictions,
 )
 from fundus_synth.data.dataset import FundusDataset
-from fundus_synth.data.image_file import write_image
 from fundus_synth.runtime.errors import UserError
 
 CLASSES = ("normal", "anemic")
@@ -62,16 +60,8 @@ def test_no_images_no_rows():
     assert predict_images(_Brightness(), np.zeros((0, 4, 4, 3), np.uint8)).shape == (0, 2)
 
 
-def _camera_file(path, red: int, size: int = 300):
-    """A round field of view on black, reddish, with some texture."""
-    frame = np.zeros((size, size + 100, 3), np.uint8)
-    cv2.circle(frame, ((size + 100) // 2, size // 2), size // 2 - 10, (red, 70, 40), -1)
-    noise = np.random.default_rng(0).integers(0, 12, frame.shape).astype(np.uint8)
-    write_image(path, np.where(frame > 0, frame + noise, frame))
-
-
-def test_camera_files_and_files_with_problems(toy_run, tmp_path):
-    _camera_file(tmp_path / "é 1.png", 160)
+def test_camera_files_and_files_with_problems(toy_run, camera_file, tmp_path):
+    camera_file(tmp_path / "é 1.png", 160)
     (tmp_path / "text.jpg").write_text("not a photograph")
     (tmp_path / "notes.txt").write_text("ignored")
     table = predict(toy_run, [tmp_path], device="cpu", quiet=True)

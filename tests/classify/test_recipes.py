@@ -16,7 +16,8 @@ from fundus_synth.classify.backbones import create_backbone
 from fundus_synth.classify.fitting import TrainingOptions, fit
 from fundus_synth.classify.images import ImageSource
 from fundus_synth.classify.recording import Watch
-from fundus_synth.classify.supervised import SupervisedTraining, balancing_weights, learning_rate
+from fundus_synth.classify.supervised import SupervisedTraining, learning_rate
+from fundus_synth.classify.tasks import ONE_CLASS
 from fundus_synth.runtime.errors import JobError, UserError
 from fundus_synth.runtime.runs import RunFolder
 
@@ -178,7 +179,7 @@ def test_smoothing_and_class_weights_by_hand():
     own, spread = -(log[0, 0] + log[1, 1]) / 2, -log.mean(dim=1).mean()
     torch.testing.assert_close(_training(label_smoothing=0.2)._loss(logits, truth), 0.8 * own + 0.2 * spread)
     training = _training(class_weights=True, sampling="natural")
-    training.class_weights = balancing_weights(np.array([0, 0, 0, 1]), 2)
+    training.class_weights = ONE_CLASS.weights(np.array([0, 0, 0, 1]), 2)
     np.testing.assert_allclose(training.class_weights.numpy(), [4 / 6, 2])
     expected = -(log[0, 0] * 4 / 6 + log[1, 1] * 2) / (4 / 6 + 2)
     torch.testing.assert_close(training._loss(logits, truth), expected)

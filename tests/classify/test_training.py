@@ -119,7 +119,9 @@ def test_grades_can_be_the_target(toy_path, tmp_path):
     ("more", "told"),
     [
         ({"classes": ["normal", "glaucoma"]}, "normal .60., anemic .60.|anemic .60., normal .60."),
-        ({"target": "hemoglobin"}, "label or grade"),
+        ({"target": "hemoglobin"}, "column hemoglobin_g_dl is empty"),
+        ({"target": "multilabel"}, "at least two labels"),
+        ({"decide": "coin"}, "argmax or val"),
         ({"epochs": 2}, "both"),
         ({"backbone": "resnet_18"}, "resnet18"),
         ({"augment": "cutout"}, "classical"),

@@ -81,7 +81,7 @@ def test_a_class_against_normal(dataset):
         ("dr: grade >= 11", "has no dr .6., at least two classes"),
         ("glaucom", "has normal .1., at least two classes.*Its labels are diabetes .3."),
         ("dr: grade >", "character 12"),
-        ("multilabel", "cannot be learned yet"),
+        ("multilabel", "is not one class an image"),
     ],
 )
 def test_expressions_that_are_no_targets(dataset, text, told):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -219,46 +218,28 @@ def test_the_table_on_a_terminal(monkeypatch):
     assert "c: its process was killed; it is begun again" in screen.getvalue()
 
 
-def ray_cluster(**head):
-    pytest.importorskip("ray")
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    from ray.cluster_utils import Cluster
-
-    return Cluster(initialize_head=True, head_node_args=head)
-
-
 @pytest.mark.slow
-def test_a_ray_cluster_that_loses_a_machine_gives_the_same_results(work, tmp_path):
+def test_a_ray_cluster_that_loses_a_machine_gives_the_same_results(work, tmp_path, ray_cluster, kill_node):
     """Twelve jobs on two nodes; the one that is not ours is killed while it works."""
     jobs = sums(work, 12, seconds=2)
     here = run_jobs(sums(work, 12), tmp_path / "here", workers=2, cores=1, quiet=True)
     for note in [*work.glob("*.begun"), *work.glob("*.ended")]:
         note.unlink()
     cluster = ray_cluster(num_cpus=1)
-    try:
-        second = cluster.add_node(num_cpus=1)
-        kept = []
+    second = cluster.add_node(num_cpus=1)
+    kept = []
 
-        def kill() -> None:
-            # One core each: with two jobs in work both machines are at it.
-            while len(kept) < 3 or len(times_begun(work)) < len(list(work.glob("*.ended"))) + 2:
-                time.sleep(0.02)
-                kept[:] = (tmp_path / "there").glob("job-*.json")
-            raylet = str(second.all_processes["raylet"][0].process.pid)
-            workers = [int(path.stem) for path in work.glob("*.child") if path.read_text() == raylet]
-            # A machine that dies takes its workers with it; these would finish what they have.
-            for pid in workers:
-                os.kill(pid, signal.SIGSTOP)
-            cluster.remove_node(second, allow_graceful=False)
-            for pid in workers:
-                os.kill(pid, signal.SIGKILL)
+    def kill() -> None:
+        # One core each: with two jobs in work both machines are at it.
+        while len(kept) < 3 or len(times_begun(work)) < len(list(work.glob("*.ended"))) + 2:
+            time.sleep(0.02)
+            kept[:] = (tmp_path / "there").glob("job-*.json")
+        kill_node(cluster, second)
 
-        thread = threading.Thread(target=kill, daemon=True)
-        thread.start()
-        there = run_jobs(jobs, tmp_path / "there", ray=cluster.address, quiet=True)
-        thread.join()
-    finally:
-        cluster.shutdown()
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    there = run_jobs(jobs, tmp_path / "there", ray=cluster.address, quiet=True)
+    thread.join()
     assert 3 <= len(kept) < 11, "the machine must die while there is work left"
     assert list(there.items()) == list(here.items()) == expected(12)
     for name, result in here.items():
@@ -268,15 +249,12 @@ def test_a_ray_cluster_that_loses_a_machine_gives_the_same_results(work, tmp_pat
 
 
 @pytest.mark.slow
-def test_on_ray_errors_come_through_and_what_always_dies_is_named(work, tmp_path):
+def test_on_ray_errors_come_through_and_what_always_dies_is_named(work, tmp_path, ray_cluster):
     cluster = ray_cluster(num_cpus=2)
-    try:
-        bad = [job("add", work, "bad", numbers=["a"]), *sums(work, 1)]
-        with pytest.raises(JobError, match=r"job bad failed \(TypeError"):
-            run_jobs(bad, tmp_path / "jobs", ray=cluster.address, quiet=True)
-        assert (tmp_path / "jobs" / "job-0.json").exists()
-        with pytest.raises(JobError, match=f"job never failed .its process died {ATTEMPTS} times"):
-            run_jobs([job("die", work, "never", times=99)], tmp_path / "jobs", ray=cluster.address, quiet=True)
-        assert times_begun(work)["never"] == ATTEMPTS
-    finally:
-        cluster.shutdown()
+    bad = [job("add", work, "bad", numbers=["a"]), *sums(work, 1)]
+    with pytest.raises(JobError, match=r"job bad failed \(TypeError"):
+        run_jobs(bad, tmp_path / "jobs", ray=cluster.address, quiet=True)
+    assert (tmp_path / "jobs" / "job-0.json").exists()
+    with pytest.raises(JobError, match=f"job never failed .its process died {ATTEMPTS} times"):
+        run_jobs([job("die", work, "never", times=99)], tmp_path / "jobs", ray=cluster.address, quiet=True)
+    assert times_begun(work)["never"] == ATTEMPTS
