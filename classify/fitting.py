@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from ..runtime.devices import choose_device, choose_precision
+from ..runtime.loggers import CSV, make_logger
 from ..runtime.progress import Progress
 from ..runtime.runs import RunFolder
 from ..runtime.training import run_steps
@@ -53,6 +54,7 @@ def fit(
     quiet: bool = False,
     about: About | None = None,
     groups: np.ndarray | None = None,
+    logger: str = CSV,
 ) -> Fitted:
     """Train a classifier and leave it in `run`.
 
@@ -66,6 +68,7 @@ def fit(
         about: what classifier.json says of data and patients, and what is learned (`tasks.task_of` its target); the class
             names alone, and one class an image, by default.
         groups: int (n,), see `DrawSequence`.
+        logger: where figures go beside metrics.csv, see `runtime.loggers`.
 
     Raises:
         UserError: options that cannot work, or a resume state that is not ours.
@@ -93,7 +96,8 @@ def fit(
         # A run that ran out of patience has nothing left to do, however often it is resumed.
         end = training.steps_done if recorder.watch.stops(options.patience) else options.steps
         steps, precision = range(training.steps_done, end), choose_precision(options.precision, device)
-        run_steps(training, steps, recorder, device, precision)
+        log = make_logger(logger, run.path, training.steps_done + 1) if steps else False
+        run_steps(training, steps, recorder, device, precision, log)
     model, _ = load_classifier(run.path, device)
     return Fitted(model, pd.read_csv(run.path / "metrics.csv"), model.loaded)
 

@@ -108,6 +108,9 @@ class Recorder(Callback):
         if better or training.options.keep == "last":
             save_classifier(self.run.checkpoints, training.kept, self.about)
         self.run.log_metrics(row)
+        if trainer.logger is not None:
+            figures = {name: value for name, value in row.items() if name != "step"}
+            trainer.logger.log_metrics(figures, int(row["step"]))
         # Last: a kill before this repeats the evaluation, and its row of metrics.csv is dropped on resuming.
         state = {
             "step": training.steps_done,

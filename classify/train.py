@@ -17,6 +17,7 @@ from ..data.targets import Target
 from ..data.wider_targets import AnyTarget, choose_any_target
 from ..runtime.devices import choose_device
 from ..runtime.errors import UserError
+from ..runtime.loggers import TENSORBOARD, check_logger
 from ..runtime.runs import RunFolder, default_run_path, latest_run_path
 from .augmentation import unguarded_discs
 from .decision import DECIDE, VAL, drop_decision, plain_decision, save_decision
@@ -66,6 +67,7 @@ def train(
     average: int = 0,
     head: str = "linear",
     decide: str = VAL,
+    logger: str = TENSORBOARD,
 ) -> RunFolder:
     """Train a classifier, test it on the held-out patients, and write a run folder.
 
@@ -82,6 +84,7 @@ def train(
         average: half-life of the weights' moving average in steps; 0 keeps none.
         decide: "val" fits a temperature and how to decide on the validation predictions, see `decision`; "argmax" leaves the
             network's probabilities as they are, and the largest decides.
+        logger: where figures go beside metrics.csv, see `runtime.loggers`.
 
     The other arguments are those of `TrainingOptions`. The weights with the best validation macro F1 are kept.
 
@@ -92,6 +95,7 @@ def train(
         raise UserError("both --epochs and --steps were given", hint="Give one.")
     if decide not in DECIDE:
         raise UserError(f"no way to decide is called {decide!r}", hint=f"Use {' or '.join(DECIDE)}.")
+    check_logger(logger)
     options = TrainingOptions(
         backbone=backbone, size=size, weights=str(weights) if weights else None, pretrained=pretrained,
         batch_size=batch_size, learning_rate=learning_rate, sampling=sampling, augment=augment, keep="best", seed=seed,
@@ -123,7 +127,7 @@ def train(
     drop_decision(run.checkpoints)
     fitted = fit(
         images, labels, chosen.classes, options, validation=(parts["val"].images, parts["val"].labels), run=run,
-        resume=resume, quiet=quiet, about=describe(dataset, chosen),
+        resume=resume, quiet=quiet, about=describe(dataset, chosen), logger=logger,
     )  # fmt: skip
     _finish(run, fitted, parts, chosen, device, unguarded_discs(augment, images.discs), decide)
     return run

@@ -72,6 +72,7 @@ def classify_train(
     synthetic: Annotated[Optional[list[Path]], typer.Option(help="Synthetic dataset folder to add; repeatable.")] = None,
     decide: Annotated[str, typer.Option(help="val: temperature, and what else the class depends on, chosen on the validation "
                                              "patients. argmax: the largest probability.")] = "val",
+    logger: Annotated[str, typer.Option(help="tensorboard, csv (metrics.csv alone), mlflow or wandb.")] = "tensorboard",
     seed: Seed = 0, out: Out = None, resume: Resume = False, device: Device = "auto", precision: Precision = "auto",
     quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
@@ -84,7 +85,7 @@ def classify_train(
                 device=device, precision=precision, quiet=quiet, optimizer=optimizer, weight_decay=weight_decay,
                 schedule=schedule, patience=patience, frozen_epochs=frozen_epochs, backbone_rate=backbone_rate,
                 label_smoothing=label_smoothing, mixup=mixup, class_weights=class_weights, average=average,
-                head=head, decide=decide)  # fmt: skip
+                head=head, decide=decide, logger=logger)  # fmt: skip
     from ..runtime.files import read_json
 
     metrics = read_json(run.path / "metrics.json")

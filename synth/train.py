@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from ..data.cache import image_cache
 from ..data.dataset import FundusDataset
 from ..runtime.devices import choose_device, choose_precision, multiplies_bf16
 from ..runtime.errors import UserError
 from ..runtime.files import write_json
+from ..runtime.loggers import TENSORBOARD, make_logger
 from ..runtime.processes import is_first, told_by_first
 from ..runtime.progress import Progress
 from ..runtime.runs import RunFolder, default_run_path, latest_run_path
@@ -178,7 +178,7 @@ def fit(
     with Progress(total, f"training {label}", quiet=quiet or not is_first(), start=seen) as progress:
         for note in photographs.notes:
             progress.note(note)
-        logger = TensorBoardLogger(run.path, name="tensorboard", version="", purge_step=first)
+        logger = make_logger(TENSORBOARD, run.path, first)
         recorder = Recorder(
             run, infos, state, progress, wanted.save_every, wanted.minutes, measure, wanted.measure_every
         )
