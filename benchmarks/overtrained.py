@@ -1,16 +1,18 @@
 """Does the audit flag a generator that was trained far too long on far too few eyes?
 
     python benchmarks/overtrained.py --data DATASET [--eyes 64] [--stages 500,2000,8000,32000] [--size 64] [--held-out 620]
-                                     [--pictures 200] [--penalty 0] [--latent 100] [--seed 0] [--sheet FILE.png]
+                                     [--pictures 200] [--learner dcgan|glo] [--seed 0] [--sheet FILE.png]
 
-A DCGAN without augmentation or mirroring, with a moving average over 500 images, learns `--eyes` photographs of as many
-patients, eight in a batch. With `--penalty` its discriminator, then without batch norm, pays for the slope at real eyes (R1,
-Mescheder, Geiger and Nowozin 2018, equation 9): without it the discriminator soon knows so few eyes by heart, and the
-generator has no slope left to follow; with it the game has its equilibrium at the training eyes. At each stage (optimiser
-steps) `--pictures` of its pictures are audited against the eyes it learnt, with eyes of other patients as the held-out
-ones. One line a stage: passes over the eyes, the share of copies with
-its 95 % interval, the AUC with which distances tell who was in the training, and the verdict. `--sheet` shows the pictures
-nearest to training eyes above those eyes: real photographs, not for passing on. Not resumable.
+Two learners, each of `--eyes` photographs of as many patients. `dcgan`: a DCGAN without augmentation or mirroring, with a moving
+average over 500 images, eight in a batch. `glo`: DCGAN's generator without its adversary (Bojanowski, Joulin, Lopez-Paz and
+Szlam 2018, "Optimizing the latent space of generative networks"): every photograph gets a code of its own, codes and generator
+learn to give the photographs back, and pictures are made of codes drawn from a normal distribution with the mean and the
+covariance of those learnt. It is the generator that can only learn by heart.
+
+At each stage (optimiser steps) `--pictures` of its pictures are audited against the eyes it learnt, with eyes of other patients as
+the held-out ones. One line a stage: passes over the eyes, the share of copies with its 95 % interval, the AUC with which
+distances tell who was in the training, and the verdict. `--sheet` shows the pictures nearest to training eyes above those
+eyes: real photographs, not for passing on. Not resumable.
 """
 
 from __future__ import annotations
@@ -39,35 +41,43 @@ from fundus_synth.synth.privacy.result import PrivacyAudit
 
 BATCH = 8
 SHOWN = 12
+CODE = 8  # numbers of a code of glo
 
 
-class Stages(Callback):
-    """Audits the generator whenever it has taken so many steps."""
+class Auditor:
+    """Audits the pictures of a learner whenever it has taken so many steps."""
 
     def __init__(self, eyes: FundusDataset, held_out: FundusDataset, options: argparse.Namespace):
         self.eyes, self.held_out, self.options = eyes, held_out, options
         self.stages = sorted(map(int, options.stages.split(",")))
 
-    def on_train_batch_end(self, trainer: object, training: AdversarialTraining, *about: object) -> None:
-        if training.steps_done not in self.stages:
-            return
+    def audit(self, pictures: np.ndarray, steps: int) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            found = audit(self.shown(training, Path(folder) / "made"), self.eyes, self.held_out, workers=0, quiet=True)
-            self.tell(found, training.steps_done)
+            with DatasetWriter(Path(folder) / "made", {"name": "over-trained"}) as writer:
+                for number, image in enumerate(pictures):
+                    writer.add({"file_name": f"images/{number:05d}.png"}, image)
+            made = FundusDataset.open(Path(folder) / "made")
+            found = audit(made, self.eyes, self.held_out, workers=0, quiet=True)
+            self.tell(found, steps)
             if self.options.sheet:
                 draw_pairs(found, self.options.size, Path(self.options.sheet))
-
-    def shown(self, training: AdversarialTraining, folder: Path) -> FundusDataset:
-        with DatasetWriter(folder, {"name": "over-trained"}) as writer:
-            for number, image in enumerate(training.pictures(self.options.pictures)):
-                writer.add({"file_name": f"images/{number:05d}.png"}, image)
-        return FundusDataset.open(folder)
 
     def tell(self, found: PrivacyAudit, steps: int) -> None:
         told = ", ".join(f"{name} {one.auc}" for name, one in found.memberships.items())
         passes = steps * BATCH / len(self.eyes)
         print(f"{steps:>7} steps, {passes:>6.0f} passes: copies {found.copies.value:.1%} ({found.copies.low:.1%} to "
               f"{found.copies.high:.1%}); who was in the training, AUC: {told}: {found.verdict[0]}", flush=True)  # fmt: skip
+
+
+class Stages(Callback):
+    """The auditor's visits to an adversarial training."""
+
+    def __init__(self, auditor: Auditor):
+        self.auditor = auditor
+
+    def on_train_batch_end(self, trainer: object, training: AdversarialTraining, *about: object) -> None:
+        if training.steps_done in self.auditor.stages:
+            self.auditor.audit(training.pictures(self.auditor.options.pictures), training.steps_done)
 
 
 def draw_pairs(found: PrivacyAudit, size: int, path: Path) -> None:
@@ -80,45 +90,48 @@ def draw_pairs(found: PrivacyAudit, size: int, path: Path) -> None:
     write_image(path, cv2.resize(sheet, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST))
 
 
-class PenalizedTraining(AdversarialTraining):
-    """The same game with R1: gamma / 2 times the mean squared norm of the score's gradient at the real images."""
-
-    gamma: float
-
-    def real_batch(self, step: int) -> torch.Tensor:
-        self.shown_real = super().real_batch(step)
-        return self.shown_real
-
-    def take_step(self, optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> None:
-        if optimizer is self.optimizers()[1]:
-            real = self.shown_real.detach().requires_grad_(True)
-            (slope,) = torch.autograd.grad(self.scores(real).sum(), real, create_graph=True)
-            loss = loss + 0.5 * self.gamma * slope.square().sum(dim=(1, 2, 3)).mean()
-        super().take_step(optimizer, loss)
-
-
-def build(eyes: FundusDataset, options: argparse.Namespace) -> AdversarialTraining:
-    """The training that is meant to memorise."""
+def learn_against_an_adversary(auditor: Auditor) -> None:
+    """The DCGAN."""
+    size, seed = auditor.options.size, auditor.options.seed
     recipe = Recipe(batch_size=BATCH, learning_rate=2e-4, policy=(), mirror=False, average_images=500)
-    images = ImageStore(image_cache(eyes, options.size))
-    torch.manual_seed(options.seed)
-    generator = Generator(options.size, options.latent, recipe.width)
-    discriminator = Discriminator(options.size, recipe.width)
+    images = ImageStore(image_cache(auditor.eyes, size))
+    torch.manual_seed(seed)
+    generator, discriminator = Generator(size, LATENT, recipe.width), Discriminator(size, recipe.width)
     generator.field_of_view.copy_(field_of_view(images.pixels, False))
-    if not options.penalty:
-        return AdversarialTraining(*in_channels_last(generator, discriminator), images, recipe, options.seed)
-    layers = (
-        torch.nn.Identity() if isinstance(layer, torch.nn.BatchNorm2d) else layer for layer in discriminator.layers
-    )
-    discriminator.layers = torch.nn.Sequential(*layers)
-    training = PenalizedTraining(*in_channels_last(generator, discriminator), images, recipe, options.seed)
-    training.gamma = options.penalty
-    return training
+    networks = (network.to(memory_format=torch.channels_last) for network in (generator, discriminator))
+    training = AdversarialTraining(*networks, images, recipe, seed)
+    run_steps(training, range(auditor.stages[-1]), Stages(auditor), torch.device("cpu"), torch.float32)
 
 
-def in_channels_last(*networks: torch.nn.Module) -> list[torch.nn.Module]:
-    """The same networks in the memory format that is faster here."""
-    return [network.to(memory_format=torch.channels_last) for network in networks]
+def learn_by_heart(auditor: Auditor) -> None:
+    """GLO, with the mean absolute error of the pixels as its loss."""
+    size = auditor.options.size
+    pixels = ImageStore(image_cache(auditor.eyes, size)).pixels
+    truth = (pixels.float() / 127.5 - 1).permute(0, 3, 1, 2).contiguous()
+    torch.manual_seed(auditor.options.seed)
+    generator = Generator(size, CODE, Recipe().width)
+    generator.field_of_view.copy_(field_of_view(pixels, False))
+    codes = torch.nn.Parameter(torch.randn(len(truth), CODE))
+    optimizer = torch.optim.Adam([{"params": generator.parameters(), "lr": 1e-3}, {"params": [codes], "lr": 1e-2}])
+    for step in range(1, auditor.stages[-1] + 1):
+        chosen = torch.randperm(len(truth))[:BATCH]
+        loss = (generator(codes[chosen]) - truth[chosen]).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step in auditor.stages:
+            auditor.audit(drawn_from(generator, codes.detach(), auditor.options.pictures), step)
+
+
+def drawn_from(generator: Generator, codes: torch.Tensor, count: int) -> np.ndarray:
+    """Pictures of codes that are distributed as the learnt ones: uint8 (count, size, size, 3)."""
+    random = np.random.default_rng(0)
+    drawn = random.multivariate_normal(codes.mean(0).numpy(), np.cov(codes.T.numpy()), count).astype(np.float32)
+    generator.eval()
+    with torch.inference_mode():
+        images = torch.cat([generator(part) for part in torch.from_numpy(drawn).split(BATCH)])
+    generator.train()
+    return ((images + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
 
 
 def main() -> None:
@@ -130,8 +143,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--held-out", type=int, default=620)
     parser.add_argument("--pictures", type=int, default=200)
-    parser.add_argument("--penalty", type=float, default=0, help="gamma of R1; 0 for none")
-    parser.add_argument("--latent", type=int, default=LATENT)
+    parser.add_argument("--learner", choices=("dcgan", "glo"), default="dcgan")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet")
     options = parser.parse_args()
@@ -139,11 +151,11 @@ def main() -> None:
     eyes, held_out = divide(FundusDataset.open(options.data), [2 * options.eyes, options.held_out], random)
     first_of_patient = ~eyes.column("patient_id").duplicated().to_numpy()
     eyes = eyes.subset(np.flatnonzero(first_of_patient)[: options.eyes])
-    training, stages = build(eyes, options), Stages(eyes, held_out, options)
     print(
         f"{len(eyes)} eyes to learn, {len(held_out)} of other patients held out, {options.size} pixels, seed {options.seed}"
     )
-    run_steps(training, range(stages.stages[-1]), stages, torch.device("cpu"), torch.float32)
+    learn = learn_by_heart if options.learner == "glo" else learn_against_an_adversary
+    learn(Auditor(eyes, held_out, options))
 
 
 if __name__ == "__main__":
