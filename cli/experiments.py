@@ -103,7 +103,8 @@ def classify_compare_backbones(
                                                        "study's, or label.")] = None,
     classes: Classes = None,
     size: Annotated[Optional[int], typer.Option(help="Image size, pixels; default the study's, or 64.")] = None,
-    head: Annotated[Optional[str], typer.Option(help="linear, dense, cbam or ordinal; default the study's, or linear.")] = None,
+    head: Annotated[Optional[str], typer.Option(help="linear, dense, cbam, ordinal or regression; default the "
+                                                     "study's, or linear.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images; every backbone gets the same steps.")] = 10,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 32,
     weights: Annotated[Optional[list[str]], typer.Option(help="BACKBONE=FILE: local weights (safetensors); repeatable.")] = None,

@@ -24,8 +24,9 @@ from ..backbones import SIMPLE_CNN
 from ..cost import Cost
 from ..evidence import Difference, holm, interval, paired_difference, verdict
 from ..fitting import TrainingOptions, check_options
-from ..heads import LINEAR, ORDINAL
+from ..heads import LINEAR
 from ..presets import Study, study_named
+from ..tasks import check_head
 from .backbone_comparison import METRICS, PRIMARY, RANDOM, BackboneComparison, unfairness
 from .backbone_report import write_report
 from .division import divide_dataset, tell
@@ -66,7 +67,7 @@ def compare_backbones(
     files = weight_files(weights, names)
     head = head or (source.head if source else LINEAR)
     chosen = choose_target(dataset, target or (source.target if source else _TARGET), classes)
-    _refuse_unordered(head, chosen)
+    check_head(head, chosen.column, chosen.classes)
     divided = divide_dataset(dataset, chosen, ratios, seed)
     if not quiet:
         tell(dataset, chosen)
@@ -115,14 +116,6 @@ def weight_files(given: Sequence[str], backbones: Sequence[str]) -> dict[str, st
 def _with_weights(common: TrainingOptions, name: str, files: dict[str, str], pretrained: bool) -> TrainingOptions:
     fetched = pretrained and name not in files and name != SIMPLE_CNN
     return replace(common, backbone=name, weights=files.get(name), pretrained=fetched)
-
-
-def _refuse_unordered(head: str, target: Target) -> None:
-    if head == ORDINAL and (target.column != "grade" or list(target.classes) != sorted(target.classes, key=float)):
-        raise UserError(
-            f"head {ORDINAL} wants classes in their order, which only target grade with ascending classes has",
-            hint="Name another with --head.",
-        )
 
 
 def _train(

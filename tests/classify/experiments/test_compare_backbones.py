@@ -146,7 +146,7 @@ def test_weights_belong_to_backbones(tmp_path):
         ({"backbones": ["resnet10t"], "weights": ["resnet10t=nowhere.safetensors"]}, "no such weights file"),
         ({"backbones": ["simple_cnn", "resnet10"]}, "no backbone is called 'resnet10'.*resnet10t"),
         ({"study": "F"}, "no study is called 'F'"),
-        ({"backbones": ["simple_cnn"], "head": "ordinal"}, "target grade with ascending classes.*--head"),
+        ({"backbones": ["simple_cnn"], "head": "ordinal"}, "target grade with ascending classes.*another head"),
         ({"backbones": ["simple_cnn"], "size": 16}, "size is 16"),
     ],
 )

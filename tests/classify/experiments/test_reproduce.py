@@ -128,5 +128,5 @@ def test_study_c_on_a_toy(toy_path, tmp_path):
     found = reproduce("C", FundusDataset.open(toy_path), backbones=["resnet10t"], size=32, epochs=2, seeds=1, batch_size=16,
                       device="cpu", quiet=True, out=tmp_path / "run")  # fmt: skip
     (part,) = found.parts.values()
-    assert part.options["resnet10t"].head == "ordinal"
+    assert part.options["resnet10t"].head == "regression"
     assert "resnet10t" in "\n".join(found.lines())
