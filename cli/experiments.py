@@ -46,6 +46,7 @@ def classify_compare_augmentations(
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 32,
     weights: Annotated[Optional[Path], typer.Option(help="Local weights of the backbone (safetensors).")] = None,
     ratios: Annotated[str, typer.Option(help="Shares of train, val and test, when the dataset has no split.")] = "0.7,0.1,0.2",
+    external: Annotated[Optional[Path], typer.Option(help="Another dataset folder to test all arms on.")] = None,
     generator: Annotated[Optional[list[Path]], typer.Option(help="Run of fundus-synth train; repeatable. Without it, "
                                                                 "generators are trained inside the training split.")] = None,
     generator_steps: Annotated[Optional[int], typer.Option(min=1, help="Steps of each generator trained here.")] = None,
@@ -58,8 +59,9 @@ def classify_compare_augmentations(
 
     result = compare_augmentations(
         dataset_or_phantoms(data, quiet), arms=names(arms), seeds=seeds, target=target, classes=names(classes), backbone=backbone,
-        size=size, epochs=epochs, batch_size=batch_size, weights=weights, ratios=ratios, generators=generator or [],
-        generator_steps=generator_steps, workers=workers, ray=ray, slurm=slurm, seed=seed, out=out, resume=resume, device=device,
+        size=size, epochs=epochs, batch_size=batch_size, weights=weights, ratios=ratios, external=external,
+        generators=generator or [], generator_steps=generator_steps, workers=workers, ray=ray, slurm=slurm, seed=seed,
+        out=out, resume=resume, device=device,
         precision=precision, quiet=quiet)  # fmt: skip
     show(json, result.summary(), *result.lines())
 

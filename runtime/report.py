@@ -23,6 +23,7 @@ from .files import write_text
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                          trim_blocks=True, lstrip_blocks=True)  # fmt: skip
 
+_FITS_A_PHONE = 6.0  # inches: wider ones would be unreadable when shrunk to its screen
 _FIGURES = re.compile(r"-|[-+]?[\d.,]+ ?%?( \([\d.,]+\))?")
 
 
@@ -80,7 +81,8 @@ class Report:
 
     def figure(self, figure: object, caption: str = "") -> Report:
         """A matplotlib figure, as scalable graphics; it is closed."""
-        return self._add(kind="figure", svg=Markup(_svg(figure)), caption=caption)
+        wide = figure.get_figwidth() > _FITS_A_PHONE
+        return self._add(kind="figure", svg=Markup(_svg(figure)), wide=wide, caption=caption)
 
     def images(self, images: Sequence[np.ndarray], captions: Sequence[str] | None = None, columns: int = 6,
                caption: str = "", width: int = 160, photographs: bool = False) -> Report:  # fmt: skip

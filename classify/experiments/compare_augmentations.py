@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from ...runtime.runs import RunFolder, default_run_path, latest_run_path
 from ...synth.checkpoint import load_generator, slug
 from ...synth.generate import generate
 from ...synth.rejection import Rejection
-from ..evidence import interval, paired_difference, verdict
+from ..evidence import SeedPredictions, interval, paired_difference, verdict
 from ..fitting import TrainingOptions, check_options
 from ..held_out import refuse_seen
 from .arms import Arm, parse_arms
@@ -34,7 +34,7 @@ from .comparison import METRICS, PRIMARY, Comparison, adjusted_p_values, class_v
 from .comparison_report import write_report
 from .division import divide_dataset, tell
 from .split_file import read_split, write_split
-from .trainings import tested, training_job
+from .trainings import tested, tested_externally, training_job
 
 _HERE = "fundus_synth.classify.experiments.compare_augmentations"
 
@@ -42,9 +42,9 @@ _HERE = "fundus_synth.classify.experiments.compare_augmentations"
 def compare_augmentations(
     dataset: FundusDataset, *, arms: list[str], seeds: int = 5, target: str = "label", classes: list[str] | None = None,
     backbone: str = "simple_cnn", size: int = 64, epochs: int = 10, batch_size: int = 32, weights: Path | None = None,
-    ratios: str = "0.7,0.1,0.2", generators: Sequence[Path] = (), generator_steps: int | None = None, workers: int = 1,
-    ray: str | None = None, slurm: str | None = None, seed: int = 0, out: Path | None = None, resume: bool = False,
-    device: str = "auto", precision: str = "auto", quiet: bool = False,
+    ratios: str = "0.7,0.1,0.2", external: Path | None = None, generators: Sequence[Path] = (),
+    generator_steps: int | None = None, workers: int = 1, ray: str | None = None, slurm: str | None = None, seed: int = 0,
+    out: Path | None = None, resume: bool = False, device: str = "auto", precision: str = "auto", quiet: bool = False,
 ) -> Comparison:  # fmt: skip
     """Train every arm with several seeds, test all on the same held-out patients, and write report.html.
 
@@ -53,6 +53,7 @@ def compare_augmentations(
         arms: see `parse_arms`; the first is the reference.
         seeds: trainings of each arm.
         epochs: passes over the *real* training images; turned into steps, the same for every arm.
+        external: another dataset folder, on whose patients all arms are tested as well.
         generators: runs of `fundus-synth train`, at most one a class; classes without one get theirs trained here.
         workers, ray, slurm: where the trainings run, see `run_jobs`.
 
@@ -65,7 +66,8 @@ def compare_augmentations(
     divided = divide_dataset(dataset, chosen, ratios, seed)
     if not quiet:
         tell(dataset, chosen)
-    given = _given_generators(generators, divided, chosen)
+    elsewhere = None if external is None else _elsewhere(external, chosen)
+    given = _given_generators(generators, divided, chosen, elsewhere)
     steps = epochs * math.ceil(len(divided.split("train")) / batch_size)
     options = TrainingOptions(
         backbone=backbone, size=size, weights=str(weights) if weights else None, steps=steps, batch_size=batch_size,
@@ -78,19 +80,40 @@ def compare_augmentations(
     run = RunFolder.open_or_create(out, {
         "command": "fundus-classify compare-augmentations", "data": str(dataset.path), "fingerprint": divided.fingerprint,
         "target": target, "classes": list(chosen.classes), "arms": arms, "seeds": seeds, "epochs": epochs,
+        "external": None if external is None else str(external),
         "generators": [str(path) for path in generators], "generator_steps": generator_steps, "seed": seed, **asdict(options),
     }, resume)  # fmt: skip
     write_split(divided, run.path / "split.csv")
     where = {"workers": workers, "ray": ray, "slurm": slurm}
     how = {"steps": generator_steps, "seed": seed, "device": device, "precision": precision, "quiet": quiet}
     synthetic = _make_synthetic(run, dataset, divided, chosen, parsed, given, how)
-    results = _train_arms(run, dataset, chosen, parsed, synthetic, options, range(seed, seed + seeds), where, quiet)
+    results = _train_arms(
+        run, dataset, chosen, parsed, synthetic, options, range(seed, seed + seeds), where, quiet, external
+    )
     comparison = _judge(run, chosen, parsed, results, steps)
+    if elsewhere is not None:
+        there = _judge(run, chosen, parsed, results, steps, tested_externally)
+        comparison = replace(comparison, external=there, external_name=elsewhere.name)
     write_report(comparison, divided, synthetic, options)
     return comparison
 
 
-def _given_generators(paths: Sequence[Path], dataset: FundusDataset, target: Target) -> dict[str, Path]:
+def _elsewhere(path: Path, target: Target) -> FundusDataset:
+    """The images of the target's classes in another dataset.
+
+    Raises:
+        UserError: it has none of one of them, or no dataset.
+    """
+    dataset = FundusDataset.open(path)
+    there = set(target.labels(dataset))
+    if missing := [name for k, name in enumerate(target.classes) if k not in there]:
+        raise UserError(f"has no image of {', '.join(missing)} to test on", path=path)
+    return target.of(dataset)
+
+
+def _given_generators(
+    paths: Sequence[Path], dataset: FundusDataset, target: Target, elsewhere: FundusDataset | None = None
+) -> dict[str, Path]:
     """{class: run} of the generators given, checked before anything is trained.
 
     Raises:
@@ -104,7 +127,8 @@ def _given_generators(paths: Sequence[Path], dataset: FundusDataset, target: Tar
             raise UserError(f"makes {info.label}, which is none of {', '.join(target.classes)}", path=path)
         if info.label in given:
             raise UserError(f"is a second generator of {info.label}", path=path, hint="Give one a class.")
-        refuse_seen(info.trained_on_patients, info.trained_on_images, held_out, path)
+        for tested_on in (held_out, *(() if elsewhere is None else (elsewhere,))):
+            refuse_seen(info.trained_on_patients, info.trained_on_images, tested_on, path)
         given[info.label] = path
     return given
 
@@ -166,14 +190,14 @@ def train_generator(
 
 def _train_arms(
     run: RunFolder, dataset: FundusDataset, target: Target, arms: list[Arm], synthetic: dict[str, dict[str, str]],
-    options: TrainingOptions, seeds: range, where: dict, quiet: bool,
+    options: TrainingOptions, seeds: range, where: dict, quiet: bool, external: Path | None,
 ) -> dict[str, list[dict]]:  # fmt: skip
     """{arm: one job result a seed}. Seeds are the outer loop, so that an interrupted comparison has whole rounds."""
     jobs = {
         (arm.name, seed): training_job(
             f"{arm.name.replace(':', '-').replace('+', '-')}-seed{seed}", dataset, run.path / "split.csv", target,
             run.path / "arms" / arm.name.replace(":", "-") / f"seed{seed}", replace(options, augment=arm.augment, seed=seed),
-            list(synthetic.get(arm.name, {}).values()),
+            list(synthetic.get(arm.name, {}).values()), external,
         )
         for seed in seeds
         for arm in arms
@@ -182,12 +206,15 @@ def _train_arms(
     return {arm.name: [results[jobs[arm.name, seed].name] for seed in seeds] for arm in arms}
 
 
-def _judge(run: RunFolder, target: Target, arms: list[Arm], results: dict[str, list[dict]], steps: int) -> Comparison:
-    """Every figure, from the predictions on disk."""
+def _judge(
+    run: RunFolder, target: Target, arms: list[Arm], results: dict[str, list[dict]], steps: int,
+    read: Callable[[dict], SeedPredictions] = tested,
+) -> Comparison:  # fmt: skip
+    """Every figure, from the predictions on disk that `read` reads."""
     uneven = {result["steps"] for rows in results.values() for result in rows} - {steps}
     if uneven:
         raise JobError(f"arms are not at equal cost: {steps} steps were planned, some took {sorted(uneven)}")
-    predictions = {arm.name: [tested(result) for result in results[arm.name]] for arm in arms}
+    predictions = {arm.name: [read(result) for result in results[arm.name]] for arm in arms}
     reference, metric = arms[0].name, f"F1 of {target.classes[1]}" if len(target.classes) == 2 else "macro F1"
     scores = {name: {m: interval(runs, m) for m in METRICS} for name, runs in predictions.items()}
     differences = {

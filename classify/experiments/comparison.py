@@ -56,6 +56,7 @@ class Comparison:
         steps: optimiser steps of every training.
         predictions: {arm: one SeedPredictions a seed}.
         runs: {arm: one run folder a seed}, in the same order.
+        external, external_name: the same of the patients of another dataset, and its name, where one was given.
     """
 
     run: RunFolder
@@ -69,6 +70,8 @@ class Comparison:
     steps: int
     predictions: dict[str, list[SeedPredictions]]
     runs: dict[str, list[Path]]
+    external: Comparison | None = None
+    external_name: str = ""
 
     def summary(self) -> dict:
         """Plain values, for --json and summary.json."""
@@ -81,6 +84,7 @@ class Comparison:
             "adjusted_p": self.adjusted_p,
             "smallest_detectable_difference": self.smallest_detectable(),
             "by_class": {arm: {name: asdict(v) for name, v in row.items()} for arm, row in self.by_class.items()},
+            **({"external": {"name": self.external_name, **self.external.summary()}} if self.external else {}),
         }
 
     def smallest_detectable(self) -> dict[str, float]:
@@ -113,12 +117,18 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """What the command prints."""
+        lines = [*self._tables(), "", *self.verdict]
+        if self.external:
+            lines += ["", f"On {self.external_name}:", "", *self.external._tables(), "", *self.external.verdict]
+        return [*lines, f"report: {self.run.path / 'report.html'}"]
+
+    def _tables(self) -> list[str]:
         tables = [self.table().to_string(index=False)]
         if self.differences:
             tables += ["", self.difference_table().to_string(index=False)]
         if self.by_class:
             tables += ["", self.class_table().to_string(index=False)]
-        return [*tables, "", *self.verdict, f"report: {self.run.path / 'report.html'}"]
+        return tables
 
 
 def adjusted_p_values(differences: Mapping[str, Difference]) -> dict[str, float]:

@@ -45,11 +45,25 @@ def write_report(
         report.section("Class by class").table(comparison.class_table(), _class_caption(comparison))
     if len({arm.ratio for arm in comparison.arms if arm.ratio > 0}) > 1:
         report.section("How many synthetic images").figure(ratio_figure(comparison), _RATIO_CAPTION)
+    if comparison.external:
+        _add_external(report, comparison.external, comparison.external_name)
     _add_samples(report, comparison, dataset, synthetic, options)
     _add_maps(report, comparison, dataset, options)
     _add_method(report, comparison, dataset, synthetic, options)
     write_json(run.path / "summary.json", comparison.summary())
     return report.write(run.path / "report.html")
+
+
+def _add_external(report: Report, found: Comparison, name: str) -> None:
+    images = len(found.predictions[found.arms[0].name][0].true)
+    report.section(f"On another dataset: {name}").text(
+        f"The same classifiers on {images} images that were in no part of the training, from other patients."
+    )
+    report.table(found.table(), _table_caption(found)).points(found.verdict)
+    if found.differences:
+        report.table(found.difference_table(), _difference_caption(found))
+    if found.by_class:
+        report.table(found.class_table(), _class_caption(found))
 
 
 def _table_caption(comparison: Comparison) -> str:

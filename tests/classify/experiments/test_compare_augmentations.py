@@ -8,10 +8,12 @@ import pytest
 
 from fundus_synth.classify.evidence import Difference, SeedPredictions, paired_difference
 from fundus_synth.classify.experiments.arms import Arm
-from fundus_synth.classify.experiments.compare_augmentations import _judge
+from fundus_synth.classify.experiments.compare_augmentations import _judge, compare_augmentations
 from fundus_synth.classify.experiments.comparison import adjusted_p_values, class_verdicts, ratio_verdicts
+from fundus_synth.classify.predictions import read_predictions
+from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.targets import Target
-from fundus_synth.runtime.errors import JobError
+from fundus_synth.runtime.errors import JobError, UserError
 from fundus_synth.runtime.runs import RunFolder
 
 TARGET = Target("label", ("normal", "anemic"))
@@ -127,3 +129,47 @@ def test_more_synthetic_images_are_held_against_the_fewest_of_the_same_kind():
     assert sentences[0].startswith("No evidence that gan:1 changes macro F1 against gan:0.1")
     assert sentences[1].startswith("gan:2 helps: macro F1 is higher than with gan:0.1")
     assert ratio_verdicts(arms[:2], runs, "macro F1") == []
+
+
+OPTIONS = {
+    "arms": ["default", "randaugment"],
+    "seeds": 1,
+    "size": 32,
+    "epochs": 1,
+    "batch_size": 16,
+    "device": "cpu",
+    "quiet": True,
+}
+
+
+def test_all_arms_are_tested_on_another_dataset_too(toy_path, write_toy, tmp_path):
+    """The other dataset has 30 patients of its own and 10 who are in the toy set, under the same names."""
+    other = FundusDataset.open(write_toy(tmp_path / "other", 30, prefix="other"))
+    toy = FundusDataset.open(toy_path)
+    table = other.table.assign(patient_id=[toy.table["patient_id"][k] if k < 20 else name
+                                           for k, name in enumerate(other.table["patient_id"])])  # fmt: skip
+    mixed = FundusDataset(other.path, other.info, table).write(tmp_path / "mixed")
+    found = compare_augmentations(toy, external=mixed.path, out=tmp_path / "run", **OPTIONS)
+    split = pd.read_csv(tmp_path / "run" / "split.csv").set_index("file_name")["split"]
+    sides = dict(zip(toy.table["patient_id"], split[toy.table["file_name"]], strict=True))
+    allowed = {name for name in mixed.table["patient_id"] if sides.get(name) not in ("train", "val")}
+    for arm in ("default", "randaugment"):
+        (run,) = found.runs[arm]
+        said, _ = read_predictions(run / "predictions-external.csv")
+        assert set(said["patient_id"]) == allowed and len(said) < len(mixed)
+        (there,) = found.external.predictions[arm]
+        accuracy = (there.probabilities.argmax(1) == there.true).mean()
+        assert found.external.scores[arm]["accuracy"].estimate == pytest.approx(accuracy)
+        assert len(there.true) == len(said) != len(found.predictions[arm][0].true)
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "On another dataset: other" in page
+    assert found.summary()["external"]["name"] == "other"
+    assert "On other:" in found.lines()
+
+
+def test_another_dataset_without_a_class_is_refused(toy_path, tmp_path):
+    toy = FundusDataset.open(toy_path)
+    half = toy.of_class("normal").write(tmp_path / "half")
+    with pytest.raises(UserError, match="has no image of anemic to test on"):
+        compare_augmentations(toy, external=half.path, out=tmp_path / "run", **OPTIONS)
+    assert not (tmp_path / "run").exists()
