@@ -29,7 +29,7 @@ _ALIASES = {"classical": "classical:odir"}
 
 def make_augmentation(name: str) -> Augmentation:
     """The augmentation called `name`: "default" (none), "classical:odir", "classical:anemia", "classical:dr",
-    "randaugment"; "classical" is "classical:odir".
+    "classical:mild", "randaugment"; "classical" is "classical:odir".
 
     Returns:
         A function (batch, generator, discs=None) -> batch. The batch is float (n, 3, h, w) with values 0..1 and stays so;
@@ -104,6 +104,23 @@ def classical_anemia(batch: torch.Tensor, generator: torch.Generator, discs: np.
 def classical_dr(batch: torch.Tensor, generator: torch.Generator, discs: np.ndarray | None = None) -> torch.Tensor:
     """Study B: rotation by any angle."""
     return rotate(batch, _uniform((len(batch),), -180, 180, generator).to(batch.device))
+
+
+def classical_mild(batch: torch.Tensor, generator: torch.Generator, discs: np.ndarray | None = None) -> torch.Tensor:
+    """What no study used and most classifiers of photographs are trained with: horizontal flip with probability 1/2, rotation
+    within +-15 degrees, zoom 0.9..1.1, shifts within 1/20, brightness and contrast 0.85..1.15, one colour for all channels
+    (hue and saturation are what anaemia is told by).
+    """
+    n = len(batch)
+    angles = _uniform((n,), -15, 15, generator)
+    zooms = _uniform((n, 1), 0.9, 1.1, generator).expand(n, 2).clone()
+    zooms[_uniform((n,), 0, 1, generator) < 0.5, 0] *= -1
+    batch = _warp(batch, _rotation(angles) @ torch.diag_embed(zooms), _uniform((n, 2), -0.1, 0.1, generator))
+    brightness, contrast = (_per_image(_uniform((n,), 0.85, 1.15, generator)).to(batch) for _ in range(2))
+    batch = batch * brightness
+    means = batch.mean(dim=(1, 2, 3), keepdim=True)
+    # Around the mean, but a black surround stays black.
+    return torch.where(batch > 0, (batch - means) * contrast + means, batch).clamp(0, 1)
 
 
 def randaugment(batch: torch.Tensor, generator: torch.Generator, discs: np.ndarray | None = None) -> torch.Tensor:
@@ -210,6 +227,7 @@ _ARMS: dict[str, Augmentation] = {
     "classical:odir": classical_odir,
     "classical:anemia": classical_anemia,
     "classical:dr": classical_dr,
+    "classical:mild": classical_mild,
     "randaugment": randaugment,
 }
 

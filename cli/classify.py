@@ -65,7 +65,8 @@ def classify_train(
     class_weights: Annotated[bool, typer.Option("--class-weights", help="Rare classes weigh more in the loss; needs "
                                                                         "--sampling natural.")] = False,
     average: Annotated[int, typer.Option(help="Keep a moving average of the weights: its half-life in steps.")] = 0,
-    augment: Annotated[str, typer.Option(help="default, classical:odir, classical:anemia, classical:dr, randaugment.")] = "default",
+    augment: Annotated[str, typer.Option(help="default (none), classical:mild, classical:odir, classical:anemia, "
+                                              "classical:dr, randaugment.")] = "default",
     sampling: Annotated[str, typer.Option(help="balanced or natural.")] = "balanced",
     weights: Annotated[Optional[Path], typer.Option(help="Local weights of the backbone (safetensors).")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Download the backbone's ImageNet weights.")] = False,

@@ -29,7 +29,7 @@ class Arm:
 
 
 def parse_arms(names: list[str]) -> list[Arm]:
-    """Arms from their names: default, classical, classical:anemia, classical:odir, classical:dr, randaugment, gan,
+    """Arms from their names: default, classical, classical:anemia, classical:odir, classical:dr, classical:mild, randaugment, gan,
     gan:RATIO, gan:filtered, gan:RATIO:filtered, and sums like classical+gan.
 
     Raises:
@@ -54,7 +54,7 @@ def _parse_arm(name: str) -> Arm:
         elif part != "default":
             raise UserError(
                 f"no arm is called {name!r}",
-                hint="Use default, classical, classical:anemia, classical:dr, randaugment, gan:RATIO or gan:RATIO:filtered.",
+                hint="Use default, classical[:odir|:anemia|:dr|:mild], randaugment or gan[:RATIO][:filtered].",
             )
     return Arm(name, augment, ratio, filtered)
 

@@ -10,7 +10,7 @@ from fundus_synth.classify import augmentation
 from fundus_synth.classify.augmentation import add_noise, make_augmentation, percentiles, rescale_intensity, rotate
 from fundus_synth.runtime.errors import UserError
 
-ARMS = ["default", "classical:odir", "classical:anemia", "classical:dr", "randaugment"]
+ARMS = ["default", "classical:odir", "classical:anemia", "classical:dr", "classical:mild", "randaugment"]
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -219,3 +219,25 @@ def test_randaugment_changes_geometry_and_colour_and_leaves_torch_s_generator_al
         changed = (out - batch).abs().flatten(1).amax(dim=1) > 0.02
         assert 6 <= changed.sum() <= 24
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_mild_keeps_the_eye_in_the_picture_the_surround_black_and_the_hue():
+    size = 64
+    y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+    disc = ((x - 31.5) ** 2 + (y - 31.5) ** 2 < 24**2).float()
+    eye = torch.stack([0.6 * disc, 0.3 * disc, 0.1 * disc])
+    out = make_augmentation("classical:mild")(eye.repeat(256, 1, 1, 1), _generator())
+    assert (out[:, :, 0, 0] == 0).all() and (out.mean(dim=(1, 2, 3)) > 0.5 * eye.mean()).all()
+    # Zoom within a tenth: the areas differ by no more than its square.
+    areas = (out[:, 0] > 0.2).float().mean(dim=(1, 2)) / disc.mean()
+    assert areas.min() > 0.79 and areas.max() < 1.26 and areas.std() > 0.05
+    middle = out[:, :, 28:36, 28:36].mean(dim=(2, 3))
+    assert middle[:, 0].std() > 0.03 and (middle[:, 0] > middle[:, 1]).all() and (middle[:, 1] > middle[:, 2]).all()
+
+
+def test_mild_mirrors_half_of_the_images():
+    bar = torch.zeros(1, 3, 64, 64)
+    bar[:, :, 20:44, 40:50] = 1
+    out = make_augmentation("classical:mild")(bar.repeat(400, 1, 1, 1), _generator())
+    left = out[..., :32].sum(dim=(1, 2, 3)) > out[..., 32:].sum(dim=(1, 2, 3))
+    assert 160 < int(left.sum()) < 240
