@@ -35,7 +35,7 @@ from .common import (
 @classify.command("compare-augmentations")
 def classify_compare_augmentations(
     data: Data = None,
-    arms: Annotated[str, typer.Option(help="default, classical, classical:anemia, classical:dr, classical:mild, randaugment, gan, "
+    arms: Annotated[str, typer.Option(help="default, classical[:odir|:anemia|:dr|:mild], randaugment, gan, "
                                              "gan:RATIO, gan:RATIO:filtered, or sums such as classical+gan.")] = "default,classical,gan",
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each arm.")] = 5,
     target: Target = "label",
