@@ -35,8 +35,8 @@ from .common import (
 @classify.command("compare-augmentations")
 def classify_compare_augmentations(
     data: Data = None,
-    arms: Annotated[str, typer.Option(help="default, classical[:odir|:anemia|:dr|:mild], randaugment, gan, "
-                                             "gan:RATIO, gan:RATIO:filtered, or sums such as classical+gan.")] = "default,classical,gan",
+    arms: Annotated[str, typer.Option(help="default, classical[:odir|:anemia|:dr|:mild], randaugment, gan[:RATIO][:filtered], "
+                                             "or sums such as classical+gan.")] = "default,classical,gan",
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each arm.")] = 5,
     target: Target = "label",
     classes: Classes = None,
