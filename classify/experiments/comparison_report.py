@@ -14,6 +14,7 @@ from ...runtime.files import read_json, write_json
 from ...runtime.report import Report, new_figure
 from ..augmentation import make_augmentation, unguarded_discs
 from ..checkpoint import load_classifier
+from ..evidence import HARMS, HELPS, claim
 from ..explain.attribution import grad_cam, overlay
 from ..fitting import TrainingOptions
 from ..images import ImageSource, to_batch
@@ -35,7 +36,7 @@ def write_report(
     """Write report.html, summary.json and table.csv into the run folder; returns the report's path."""
     run, target = comparison.run, comparison.target
     names = " vs ".join(target.classes) if len(target.classes) <= 3 else f"{len(target.classes)} classes"
-    report = Report(f"Does augmentation help? {names}", " ".join(comparison.verdict))
+    report = Report(f"Does augmentation help? {names}", _lead(comparison)).points(comparison.verdict)
     _add_figures(report, comparison)
     report.section("Held-out patients: final table")
     report.table(comparison.table(), _table_caption(comparison))
@@ -52,6 +53,16 @@ def write_report(
     _add_method(report, comparison, dataset, synthetic, options)
     write_json(run.path / "summary.json", comparison.summary())
     return report.write(run.path / "report.html")
+
+
+def _lead(comparison: Comparison) -> str:
+    claims = {arm: claim(row[PRIMARY], comparison.adjusted_p[arm]) for arm, row in comparison.differences.items()}
+    told = {
+        word: ", ".join(arm for arm, found in claims.items() if found == kind)
+        for word, kind in (("help", HELPS), ("harm", HARMS))
+    }
+    found = [f"Shown to {word}: {arms}." for word, arms in told.items() if arms]
+    return " ".join(found) or "No arm was shown to help or to harm."
 
 
 def _add_external(report: Report, found: Comparison, name: str) -> None:

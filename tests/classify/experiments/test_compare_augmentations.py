@@ -10,6 +10,7 @@ from fundus_synth.classify.evidence import Difference, SeedPredictions, paired_d
 from fundus_synth.classify.experiments.arms import Arm
 from fundus_synth.classify.experiments.compare_augmentations import _judge, compare_augmentations
 from fundus_synth.classify.experiments.comparison import adjusted_p_values, class_verdicts, ratio_verdicts
+from fundus_synth.classify.experiments.comparison_report import _lead
 from fundus_synth.classify.predictions import read_predictions
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.targets import Target
@@ -173,3 +174,14 @@ def test_another_dataset_without_a_class_is_refused(toy_path, tmp_path):
     with pytest.raises(UserError, match="has no image of anemic to test on"):
         compare_augmentations(toy, external=half.path, out=tmp_path / "run", **OPTIONS)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_page_begins_with_what_was_shown(results, tmp_path):
+    results = results | {"same": results["default"]}
+    run = RunFolder.open_or_create(tmp_path / "run", {}, resume=False)
+    found = _judge(run, TARGET, [*ARMS, Arm("same")], results, steps=100)
+    assert _lead(found) == "Shown to help: better."
+    swapped = {"default": results["better"], "worse": results["default"]}
+    assert _lead(_judge(run, TARGET, [Arm("default"), Arm("worse")], swapped, steps=100)) == "Shown to harm: worse."
+    nothing = _judge(run, TARGET, [Arm("default"), Arm("same")], results, steps=100)
+    assert _lead(nothing) == "No arm was shown to help or to harm."
