@@ -70,7 +70,7 @@ def write_results(
 
 def write_metrics(folder: Path, values: Mapping[str, object]) -> None:
     """Write metrics.json; nan is null there."""
-    write_json(folder / "metrics.json", _without_nan(dict(values)))
+    write_json(folder / "metrics.json", dict(values))
 
 
 def as_numbers(found: Mapping[str, Interval]) -> dict[str, dict[str, float]]:
@@ -273,9 +273,3 @@ def _interval_table(intervals: Mapping[str, Mapping[str, Interval]], classes: tu
                     row[f"{split}, decided"] = str(found.get(DECIDED + name, ""))
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -63,15 +63,8 @@ def dataset_or_phantoms(path: Path | None, quiet: bool):
 def show(as_json: bool, value: object, *lines: str) -> None:
     """The result on standard output: as JSON, or as lines for people."""
     if as_json:
+        from ..runtime.files import without_nan
+
         print(json_module.dumps(without_nan(value), ensure_ascii=False, default=str))
     else:
         print("\n".join(lines))
-
-
-def without_nan(value: object) -> object:
-    """The same with null for NaN, which JSON does not know."""
-    if isinstance(value, dict):
-        return {key: without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(item) for item in value]
-    return None if isinstance(value, float) and value != value else value

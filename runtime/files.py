@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +30,26 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def appearing_folder(path: Path | str) -> Iterator[Path]:
+    """A folder beside `path` that gets its name on success, and is removed on any error: there is the whole of it, or nothing.
+
+    `path` may be an empty folder. What a killed process left behind is removed by the next one.
+    """
+    path = Path(path)
+    folder = path.with_name(path.name + ".partial")
+    if folder.exists():
+        shutil.rmtree(folder)
+    make_folder(folder)
+    try:
+        yield folder
+        if path.is_dir():
+            path.rmdir()
+        folder.rename(path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def refuse_existing(path: Path | str) -> None:
@@ -59,8 +81,17 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def write_json(path: Path | str, value: object) -> None:
-    """Write `value` as indented JSON to `path` atomically."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    """Write `value` as indented JSON to `path` atomically; numbers that are not finite, which JSON does not know, as null."""
+    write_text(path, json.dumps(without_nan(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def without_nan(value: object) -> object:
+    """The same with None for every number that is not finite; tuples become lists, as in JSON."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path | str) -> dict:

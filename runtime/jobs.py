@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import JobError, UserError
-from .files import make_folder, read_json, write_json, write_text
+from .files import make_folder, read_json, without_nan, write_json, write_text
 from .job_table import JobTable
 
 ATTEMPTS = 3
@@ -110,7 +110,7 @@ def perform(job: Job) -> dict:
         `{"result": ...}`, or what went wrong: `{"user_error": {...}, "traceback": ...}`, `{"error": ..., "traceback": ...}`.
     """
     try:
-        return {"result": json.loads(json.dumps(call(job)))}
+        return {"result": json.loads(json.dumps(without_nan(call(job))))}  # as it will be read again
     except UserError as error:
         where = None if error.path is None else str(error.path)
         said = {"message": error.message, "path": where, "row": error.row, "hint": error.hint}

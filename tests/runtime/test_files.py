@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import stat
 
+import numpy as np
 import pytest
 
 from fundus_synth.runtime import files
@@ -41,6 +43,29 @@ def test_read_json_errors(tmp_path, text, message):
         (tmp_path / "a.json").write_text(text)
     with pytest.raises(UserError, match=message):
         files.read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_json_has_null_for_what_is_no_number(tmp_path, value):
+    files.write_json(tmp_path / "a.json", {"x": [1.5, {"y": (value, 2)}], "z": np.float64(value)})
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == {"x": [1.5, {"y": [None, 2]}], "z": None}
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "deep" / "out"
+    with pytest.raises(RuntimeError), files.appearing_folder(target) as folder:
+        (folder / "half").touch()
+        raise RuntimeError
+    assert list(target.parent.iterdir()) == []
+    (target.parent / "out.partial").mkdir()
+    (target.parent / "out.partial" / "of a killed process").touch()
+    target.mkdir()
+    with files.appearing_folder(target) as folder:
+        (folder / "whole").touch()
+        assert list(target.iterdir()) == []
+    assert [path.name for path in target.parent.iterdir()] == ["out"]
+    assert [path.name for path in target.iterdir()] == ["whole"]
 
 
 def test_sha256_known_value(tmp_path):

@@ -50,6 +50,9 @@ def environment(folder, name):
 
 def not_json():
     return {"set": {1}}
+
+def no_number():
+    return {"nan": float("nan"), "pair": (1, 2)}
 '''
 
 
@@ -142,6 +145,12 @@ def test_kept_result_of_other_arguments_is_refused(work, tmp_path):
     assert times_begun(work) == {"job-0": 1}
     with pytest.raises(UserError, match="other options"):
         run_jobs([job("add", work, "job-0", numbers=[7])], tmp_path / "jobs", quiet=True)
+
+
+def test_a_result_is_the_same_when_it_is_read_again(work, tmp_path):
+    jobs = [Job("a", "fundus_jobs_for_tests:no_number")]
+    first = run_jobs(jobs, tmp_path / "jobs", quiet=True)
+    assert first == run_jobs(jobs, tmp_path / "jobs", quiet=True) == {"a": {"nan": None, "pair": [1, 2]}}
 
 
 def test_names_must_be_file_names():
