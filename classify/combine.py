@@ -17,7 +17,7 @@ import pandas as pd
 from ..data.dataset import FundusDataset
 from ..data.targets import Target
 from ..runtime.errors import UserError
-from ..runtime.files import make_folder, refuse_existing, write_json
+from ..runtime.files import appearing_folder, refuse_existing, write_json
 from ..runtime.runs import RunFolder, default_run_path, environment
 from .calibration import fit_temperature, scale_temperature
 from .chain import DECISION, Chain, Opinions, cross_fitted, fit_chain
@@ -74,17 +74,17 @@ def combine(
     best = max(members.probabilities, key=lambda run: _macro_f1(members.true[val], members.probabilities[run][val]))
     answers = _answers(members, opinions, val, best, steps, temperature, seed)
 
-    make_folder(folder)
-    write_json(folder / "environment.json", environment())
     rows = {"val": val, "test": ~val}
     tables = {split: _table(members, rows[split], told[DECISION]) for split, told in answers.items()}
-    write_predictions(folder / "predictions.csv", pd.concat(tables.values(), ignore_index=True))
     facts = _facts(members, pool, chain, baseline, temperature)
-    metrics = write_results(folder, tables, members.classes, facts)
     photographs = _by_photograph(single, members) if pool in ("eye", "patient") else {}
     sides = {split: opinions.of(rows[split]) for split in answers}
-    result = judge_steps(folder, best, answers, sides, photographs, facts, metrics)
-    write_combination_report(result)
+    with appearing_folder(folder) as growing:
+        write_json(growing / "environment.json", environment())
+        write_predictions(growing / "predictions.csv", pd.concat(tables.values(), ignore_index=True))
+        metrics = write_results(growing, tables, members.classes, facts)
+        result = judge_steps(folder, best, answers, sides, photographs, facts, metrics)
+        write_combination_report(result, growing)
     return result
 
 
@@ -205,7 +205,7 @@ def _facts(
     factors = zip(members.classes, chain.multipliers, strict=True)
     facts: dict[str, object] = {
         "runs": ", ".join(members.probabilities),
-        "averaged by": "arithmetic mean of the probabilities",
+        **({"averaged by": "arithmetic mean of the probabilities"} if len(members.probabilities) > 1 else {}),
         unit: f"{counts['val']} val, {counts['test']} test",
     }
     if pool in ("eye", "patient"):

@@ -12,7 +12,16 @@ import pandas as pd
 from ..runtime.files import write_json, write_text
 from ..runtime.report import Report
 from .chain import DECISION, Opinions
-from .evidence import Difference, Interval, SeedPredictions, estimate, holm, interval, paired_difference, verdict
+from .evidence import (
+    Difference,
+    Interval,
+    SeedPredictions,
+    adjusted_p_values,
+    estimate,
+    interval,
+    paired_difference,
+    verdict,
+)
 
 METRICS = {"macro_f1": "macro F1", "accuracy": "micro F1", "macro_auroc": "macro AUROC",
            "balanced_accuracy": "balanced accuracy"}  # fmt: skip
@@ -119,16 +128,13 @@ def _verdict(test: Mapping[str, SeedPredictions], best: str, difference: Differe
     if BEST_DECIDED in test:
         decided = paired_difference([test[DECISION]], [test[BEST_DECIDED]], "macro_f1", resamples=_RESAMPLES)
         named[f"the best run ({best}) with a decision fitted on val as well"] = decided
-    adjusted = holm([found.p for found in named.values()])
-    told = [
-        verdict(found, "macro F1", "the combination", reference, p)
-        for (reference, found), p in zip(named.items(), adjusted, strict=True)
-    ]
+    adjusted = adjusted_p_values(named)
+    told = [verdict(found, "macro F1", "the combination", name, adjusted[name]) for name, found in named.items()]
     return [sentence[0].upper() + sentence[1:] for sentence in told]
 
 
-def write_combination_report(result: Combination) -> None:
-    """Write steps.html, steps.csv (of test) and summary.json."""
+def write_combination_report(result: Combination, folder: Path) -> None:
+    """Write steps.html, steps.csv (of test) and summary.json into a folder that is still to become `result.folder`."""
     report = Report("What each step of the combination bought", " ".join(result.verdict))
     report.section("What was combined").facts(result.facts)
     report.section("Test patients").table(
@@ -149,16 +155,10 @@ def write_combination_report(result: Combination) -> None:
         "Cross-fitted: each patient is answered by weights and multipliers that were fitted on others. The runs themselves "
         "were stopped where they did best on these patients, so their rows are too good.",
     )
-    report.write(result.folder / "steps.html")
-    write_text(result.folder / "steps.csv", result.table().to_csv(index=False, lineterminator="\n"))
-    write_json(result.folder / "summary.json", _without_nan(result.summary()))
+    report.write(folder / "steps.html")
+    write_text(folder / "steps.csv", result.table().to_csv(index=False, lineterminator="\n"))
+    write_json(folder / "summary.json", result.summary())
 
 
 def _named(values: Mapping[str, object]) -> dict[str, object]:
     return {METRICS[metric]: value for metric, value in values.items()}
-
-
-def _without_nan(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _without_nan(inner) for key, inner in value.items()}
-    return None if isinstance(value, float) and not np.isfinite(value) else value

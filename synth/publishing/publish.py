@@ -18,7 +18,6 @@ Nothing of the training data is in it: no pixel, no patient, no checksum of an i
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ from ...data.image_file import decode_image, encode_image
 from ...data.schema import COLUMNS, table_to_csv
 from ...runtime.errors import UserError
 from ...runtime.files import (
-    make_folder,
+    appearing_folder,
     refuse_existing,
     sha256_bytes,
     sha256_file,
@@ -132,7 +131,7 @@ def publish(
     kept = dataset.subset([not audit["images"][name]["copy"] for name in dataset.table["file_name"]])
     if not len(kept):
         raise UserError("every image is a copy of a training image; nothing is left to publish", path=dataset.path)
-    with _appearing(out) as folder:
+    with appearing_folder(out) as folder:
         table, names, shard_names = _write_images(kept, folder, shards, quiet)
         public = {"audit.json": public_audit(audit, names)}
         if evaluation is not None:
@@ -167,22 +166,6 @@ def _refuse_unmarked(dataset: FundusDataset) -> None:
     for index in table.index[dataset.column(PARENT) != ""]:
         raise UserError("is a translation of a photograph, whose vessels identify its patient; not to be published",
                         path=where, row=index + 2, hint="Publish images of fundus-synth generate without --from.")  # fmt: skip
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A folder beside `path` that gets its name on success, and is removed on any error."""
-    folder = path.with_name(path.name + ".partial")
-    if folder.exists():
-        shutil.rmtree(folder)
-    make_folder(folder)
-    try:
-        yield folder
-        if path.is_dir():
-            path.rmdir()
-        folder.rename(path)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_images(

@@ -112,6 +112,13 @@ def test_the_folder_holds_a_page_and_plain_values(combined):
     assert combined.verdict[0].split(" (")[0] in (combined.folder / "steps.html").read_text()
 
 
+def test_a_combination_that_fails_at_the_end_leaves_nothing(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("fundus_synth.classify.combine.write_combination_report", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        combine(runs[:1], out=tmp_path / "out")
+    assert list(tmp_path.glob("out*")) == []
+
+
 def _with(run, path, change):
     table = change(read_predictions(run / "predictions.csv")[0])
     path.mkdir()
