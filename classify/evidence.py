@@ -9,7 +9,7 @@ chance cannot be seen, and the interval says nothing of it. Intervals are percen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,6 +156,12 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
     adjusted = np.full(values.shape, np.nan)
     adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1)
     return adjusted
+
+
+def adjusted_p_values(differences: Mapping[str, Difference]) -> dict[str, float]:
+    """{name: Holm-adjusted p-value} of differences that are one family."""
+    adjusted = holm([one.p for one in differences.values()])
+    return dict(zip(differences, adjusted.tolist(), strict=True))
 
 
 def smallest_detectable_difference(difference: Difference, power: float = 0.8, alpha: float = 0.05) -> float:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp
 
 _FLOOR = 1e-6  # of a probability: one source alone cannot rule a class out
 _BIAS_SPREAD = 2.0  # prior standard deviation of a bias; classes that are 30 times as common differ by 3.4
@@ -42,7 +43,7 @@ class LogPool:
     def losses(self, sources: Sequence[np.ndarray], true: np.ndarray) -> np.ndarray:
         """Log loss of each image with weights and biases: float (n,)."""
         scores = np.tensordot(self.weights, logarithms(sources), 1) + self.biases
-        return _log_sum(scores) - scores[np.arange(len(true)), true]
+        return logsumexp(scores, axis=1) - scores[np.arange(len(true)), true]
 
 
 def fit_pool(sources: Sequence[np.ndarray], true: np.ndarray) -> LogPool:
@@ -62,7 +63,7 @@ def fit_pool(sources: Sequence[np.ndarray], true: np.ndarray) -> LogPool:
     def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
         weights, biases = values[:many], values[many:]
         scores = np.tensordot(weights, stacked, 1) + biases
-        total = _log_sum(scores)
+        total = logsumexp(scores, axis=1)
         told = np.exp(scores - total[:, None])
         value = total.sum() - weights @ hits - biases @ found + (biases**2).sum() / (2 * _BIAS_SPREAD**2)
         slopes = np.tensordot(stacked, told, 2) - hits, told.sum(axis=0) - found + biases / _BIAS_SPREAD**2
@@ -84,14 +85,9 @@ def pool(sources: Sequence[np.ndarray], shares: Sequence[float] | np.ndarray) ->
     stacked, shares = logarithms(sources), np.asarray(shares, dtype=np.float64)
     shares = shares if shares.ndim == 2 else np.repeat(shares[:, None], stacked.shape[1], axis=1)
     scores = np.einsum("sn,snk->nk", shares, stacked)
-    return np.exp(scores - _log_sum(scores)[:, None])
+    return np.exp(scores - logsumexp(scores, axis=1, keepdims=True))
 
 
 def logarithms(sources: Sequence[np.ndarray]) -> np.ndarray:
     """The logarithms of probabilities, never below that of one in a million: float64 (s, n, k)."""
     return np.log(np.maximum(np.stack([np.asarray(source, dtype=np.float64) for source in sources]), _FLOOR))
-
-
-def _log_sum(scores: np.ndarray) -> np.ndarray:
-    top = scores.max(axis=1)
-    return top + np.log(np.exp(scores - top[:, None]).sum(axis=1))

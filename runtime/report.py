@@ -1,4 +1,4 @@
-"""Reports: one self-contained HTML page (no script, nothing fetched), readable on a desk and on a phone."""
+"""Reports: one self-contained HTML page (nothing fetched, no script but that of galleries), readable on a desk and on a phone."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ from PIL import Image
 
 from ..version import __version__
 from .files import write_text
+from .gallery import SCRIPT, SCRIPT_HASH, Picture, View
 
 _TEMPLATES = Environment(loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True,
                          trim_blocks=True, lstrip_blocks=True)  # fmt: skip
 
+COLORS = ("#1c2024", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
+"""Of lines in a figure, told apart by all (Okabe and Ito 2008); the first is the ink of the page."""
+
 _FITS_A_PHONE = 6.0  # inches: wider ones would be unreadable when shrunk to its screen
+_PICTURE = 250  # pixels: a picture of a gallery
 _FIGURES = re.compile(r"-|[-+]?[\d.,]+ ?%?( \([\d.,]+\))?")
 
 
@@ -95,11 +100,33 @@ class Report:
         cells = [{"uri": uri(i), "text": t} for i, t in zip(images, captions, strict=True)]
         return self._add(kind="images", cells=cells, columns=columns, caption=caption, width=width)
 
+    def gallery(self, views: Sequence[View], pictures: Sequence[Picture], columns: int = 4, caption: str = "",
+                width: int = 250) -> Report:  # fmt: skip
+        """A grid of pictures, each in several views that can be toggled and enlarged; the second view is shown first.
+
+        Images are stored as JPEG and shown `width` pixels wide, at most `columns` in a row.
+        """
+        shown = [{"name": view.name, "low": view.low, "high": view.high,
+                  "key": png_uri(view.key) if view.key is not None else ""} for view in views]  # fmt: skip
+        cells = []
+        for picture in pictures:
+            if len(picture.images) != len(views):
+                raise ValueError(f"{len(views)} views, but a picture of {len(picture.images)} images")
+            target, says = picture.link or ("", "")
+            uris = [jpeg_uri(image) for image in picture.images]
+            cells.append({"uris": uris, "text": picture.caption, "link": quote(target), "says": says})
+        # Wide strips take the whole of a phone, pictures half of it.
+        least = 100 if cells and width > 2 * _PICTURE else 47
+        return self._add(kind="gallery", views=shown, cells=cells, columns=columns, caption=caption, width=width, least=least,
+                         shown=min(1, len(views) - 1))  # fmt: skip
+
     def write(self, path: Path | str) -> Path:
         """Render and write the page atomically; returns its path."""
         page = _TEMPLATES.get_template("report.html")
         made = f"fundus-synth {__version__}, {datetime.now():%Y-%m-%d %H:%M}"
-        write_text(path, page.render(title=self.title, lead=self.lead, sections=self._sections, made=made))
+        scripted = any(block["kind"] == "gallery" for section in self._sections for block in section.blocks)
+        script = {"script": Markup(SCRIPT), "script_hash": SCRIPT_HASH} if scripted else {}
+        write_text(path, page.render(title=self.title, lead=self.lead, sections=self._sections, made=made, **script))
         return Path(path)
 
     def _add(self, **block: object) -> Report:

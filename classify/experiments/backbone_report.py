@@ -7,11 +7,10 @@ from pathlib import Path
 
 from ...data.dataset import FundusDataset
 from ...runtime.files import read_json, write_json
-from ...runtime.report import Report, new_figure
+from ...runtime.report import COLORS, Report, new_figure
 from ..evidence import HARMS, HELPS, NO_EVIDENCE, claim
 from .backbone_comparison import PRIMARY, RANDOM, BackboneComparison, unfairness
 
-_COLORS = ("#1c2024", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito 2008, told apart by all
 _MARKERS = "osD^v"
 
 
@@ -57,7 +56,7 @@ def _figure(comparison: BackboneComparison) -> object:
     figure, axis = new_figure(5.6, 4.0)
     for index, (name, cost) in enumerate(comparison.costs.items()):
         value = comparison.scores[name][PRIMARY]
-        color = _COLORS[index % len(_COLORS)]
+        color = COLORS[index % len(COLORS)]
         spread = [[max(0.0, value.estimate - value.low)], [max(0.0, value.high - value.estimate)]]
         axis.errorbar(
             [cost.multiply_adds / 1e6], [value.estimate], spread, color=color, marker=_MARKERS[index % len(_MARKERS)],

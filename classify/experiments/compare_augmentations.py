@@ -26,11 +26,11 @@ from ...runtime.runs import RunFolder, default_run_path, latest_run_path
 from ...synth.checkpoint import load_generator, slug
 from ...synth.generate import generate
 from ...synth.rejection import Rejection
-from ..evidence import SeedPredictions, interval, paired_difference, verdict
+from ..evidence import SeedPredictions, adjusted_p_values, interval, paired_difference, verdict
 from ..fitting import TrainingOptions, check_options
 from ..held_out import refuse_seen
 from .arms import Arm, parse_arms
-from .comparison import METRICS, PRIMARY, Comparison, adjusted_p_values, class_verdicts, ratio_verdicts
+from .comparison import METRICS, PRIMARY, Comparison, class_verdicts, ratio_verdicts
 from .comparison_report import write_report
 from .division import divide_dataset, tell
 from .split_file import read_split, write_split

@@ -22,7 +22,7 @@ from ...runtime.jobs import Job, run_jobs
 from ...runtime.runs import RunFolder, default_run_path, latest_run_path
 from ..backbones import SIMPLE_CNN
 from ..cost import Cost
-from ..evidence import Difference, holm, interval, paired_difference, verdict
+from ..evidence import Difference, adjusted_p_values, interval, paired_difference, verdict
 from ..fitting import TrainingOptions, check_options
 from ..heads import LINEAR
 from ..presets import Study, study_named
@@ -155,7 +155,7 @@ def _judge(
     said = {name: [tested(result) for result in rows] for name, rows in results.items()}
     started_from = {name: rows[0]["started_from"] for name, rows in results.items()}
     differences = {name: {m: paired_difference(said[name], said[first], m) for m in metrics} for name in others}
-    adjusted = dict(zip(others, holm([differences[name][PRIMARY].p for name in others]).tolist(), strict=True))
+    adjusted = adjusted_p_values({name: row[PRIMARY] for name, row in differences.items()})
     sentences = [_sentence(name, first, differences[name][PRIMARY], adjusted[name], started_from) for name in others]
     warning = unfairness(started_from)
     return BackboneComparison(

@@ -14,8 +14,8 @@ from ..evidence import (
     Difference,
     Interval,
     SeedPredictions,
+    adjusted_p_values,
     claim,
-    holm,
     paired_difference,
     smallest_detectable_difference,
     verdict,
@@ -129,12 +129,6 @@ class Comparison:
         if self.by_class:
             tables += ["", self.class_table().to_string(index=False)]
         return tables
-
-
-def adjusted_p_values(differences: Mapping[str, Difference]) -> dict[str, float]:
-    """{name: Holm-adjusted p-value} of differences that are one family."""
-    adjusted = holm([one.p for one in differences.values()])
-    return dict(zip(differences, adjusted.tolist(), strict=True))
 
 
 def class_verdicts(

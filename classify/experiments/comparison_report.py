@@ -11,7 +11,7 @@ import torch
 from ...data.cache import image_cache
 from ...data.dataset import FundusDataset
 from ...runtime.files import read_json, write_json
-from ...runtime.report import Report, new_figure
+from ...runtime.report import COLORS, Report, new_figure
 from ..augmentation import make_augmentation, unguarded_discs
 from ..checkpoint import load_classifier
 from ..evidence import HARMS, HELPS, claim
@@ -22,7 +22,6 @@ from ..training import disc_positions
 from .arms import Arm
 from .comparison import PRIMARY, Comparison
 
-_COLORS = ("#1c2024", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito 2008, told apart by all
 _SHOWN = 8
 _RATIO_CAPTION = (
     "Held-out patients; bars: 95 % intervals of each arm by itself. Dashed: the first arm. Whether two points differ is in the "
@@ -113,9 +112,9 @@ def ratio_figure(comparison: Comparison):
         if arm.ratio > 0:
             kinds.setdefault((arm.augment, arm.filtered), []).append(arm)
     first = comparison.scores[comparison.arms[0].name][PRIMARY]
-    axis.axhspan(first.low, first.high, color=_COLORS[0], alpha=0.08, linewidth=0)
-    axis.axhline(first.estimate, color=_COLORS[0], linewidth=1, linestyle="--", label=comparison.arms[0].name)
-    for ((augment, filtered), arms), color in zip(kinds.items(), _COLORS[1:] * 2, strict=False):
+    axis.axhspan(first.low, first.high, color=COLORS[0], alpha=0.08, linewidth=0)
+    axis.axhline(first.estimate, color=COLORS[0], linewidth=1, linestyle="--", label=comparison.arms[0].name)
+    for ((augment, filtered), arms), color in zip(kinds.items(), COLORS[1:] * 2, strict=False):
         values = [comparison.scores[arm.name][PRIMARY] for arm in arms]
         away = np.array([[v.estimate - v.low for v in values], [v.high - v.estimate for v in values]])
         name = " + ".join(
@@ -139,7 +138,7 @@ def _primary_name(comparison: Comparison) -> str:
 
 def _add_figures(report: Report, comparison: Comparison) -> None:
     figure, axes = new_figure(9.5, 3.6, columns=2)
-    for arm, color in zip(comparison.arms, _COLORS * 2, strict=False):
+    for arm, color in zip(comparison.arms, COLORS * 2, strict=False):
         curves = [pd.read_csv(path / "metrics.csv") for path in comparison.runs[arm.name]]
         for axis, column in zip(axes, ("val_f1", "val_recall"), strict=True):
             values = np.stack([curve[column].to_numpy(float) for curve in curves])

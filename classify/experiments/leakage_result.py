@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...data.targets import Target
 from ...runtime.runs import RunFolder
-from ..evidence import Difference, Interval, SeedPredictions, holm, independent_difference, interval
+from ..evidence import Difference, Interval, SeedPredictions, adjusted_p_values, independent_difference, interval
 from .leaky_splits import COPIES, IMAGES, PATIENTS
 
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro F1", "auroc": "AUROC"}
@@ -100,7 +100,7 @@ def measure(
         for unit, runs in predictions.items()
         if unit != PATIENTS
     }
-    adjusted = dict(zip(differences, holm([row[PRIMARY].p for row in differences.values()]).tolist(), strict=True))
+    adjusted = adjusted_p_values({unit: row[PRIMARY] for unit, row in differences.items()})
     shared = overlap.groupby("split by", sort=False).mean().reset_index()
     whole = ["training pictures", "test pictures", "test patients"]
     shared[whole] = shared[whole].round().astype(int)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ...data.targets import Target
 from ...runtime.runs import RunFolder
-from ..evidence import Difference, Interval, SeedPredictions, holm, interval, paired_difference, verdict
+from ..evidence import Difference, Interval, SeedPredictions, adjusted_p_values, interval, paired_difference, verdict
 from ..fitting import TrainingOptions
 
 REFERENCE = "reference"
@@ -143,7 +143,7 @@ def compare_shares(
         if name != REFERENCE
     }
     primary = primary_metric(target)
-    adjusted = dict(zip(differences, holm([row[primary].p for row in differences.values()]).tolist(), strict=True))
+    adjusted = adjusted_p_values({name: row[primary] for name, row in differences.items()})
     trained_on = _trained_on(arms)
     sentences = [
         verdict(row[primary], METRICS[primary], name, f"the {REFERENCE}", adjusted[name])

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fundus_synth.classify.evidence import Difference, SeedPredictions, paired_difference
+from fundus_synth.classify.evidence import Difference, SeedPredictions, adjusted_p_values, paired_difference
 from fundus_synth.classify.experiments.arms import Arm
 from fundus_synth.classify.experiments.compare_augmentations import _judge, compare_augmentations
-from fundus_synth.classify.experiments.comparison import adjusted_p_values, class_verdicts, ratio_verdicts
+from fundus_synth.classify.experiments.comparison import class_verdicts, ratio_verdicts
 from fundus_synth.classify.experiments.comparison_report import _lead
 from fundus_synth.classify.predictions import read_predictions
 from fundus_synth.data.dataset import FundusDataset
