@@ -19,11 +19,12 @@ from ..runtime.devices import choose_device
 from ..runtime.errors import UserError
 from ..runtime.loggers import TENSORBOARD, check_logger
 from ..runtime.runs import RunFolder, default_run_path, latest_run_path
-from .augmentation import unguarded_discs
+from .augmentation import make_augmentation, unchanged, unguarded_discs
 from .decision import DECIDE, VAL, drop_decision, plain_decision, save_decision
 from .fitting import Fitted, TrainingOptions, check_options, fit
 from .heads import LINEAR
 from .images import ImageSource
+from .offline_copies import offline_copies
 from .outcomes import outcome_of
 from .predictions import predict_images, write_predictions
 from .tasks import check_head, task_of
@@ -68,6 +69,7 @@ def train(
     head: str = "linear",
     decide: str = VAL,
     logger: str = TENSORBOARD,
+    offline: int = 0,
 ) -> RunFolder:
     """Train a classifier, test it on the held-out patients, and write a run folder.
 
@@ -85,6 +87,8 @@ def train(
         decide: "val" fits a temperature and how to decide on the validation predictions, see `decision`; "argmax" leaves the
             network's probabilities as they are, and the largest decides.
         logger: where figures go beside metrics.csv, see `runtime.loggers`.
+        offline: so many copies of each training image are altered once by `augment` and trained on beside it, as the studies
+            did, instead of altering every image anew at each draw; 0 does the latter. An epoch passes over the copies, too.
 
     The other arguments are those of `TrainingOptions`. The weights with the best validation macro F1 are kept.
 
@@ -96,6 +100,9 @@ def train(
     if decide not in DECIDE:
         raise UserError(f"no way to decide is called {decide!r}", hint=f"Use {' or '.join(DECIDE)}.")
     check_logger(logger)
+    if offline and make_augmentation(augment) is unchanged:
+        raise UserError(f"--offline {offline} copies of --augment {augment} would be the images themselves",
+                        hint="Choose another augmentation.")  # fmt: skip
     options = TrainingOptions(
         backbone=backbone, size=size, weights=str(weights) if weights else None, pretrained=pretrained,
         batch_size=batch_size, learning_rate=learning_rate, sampling=sampling, augment=augment, keep="best", seed=seed,
@@ -120,16 +127,22 @@ def train(
     parts = load_parts(dataset, chosen, size, quiet)
     images = ImageSource.join([parts["train"].images, *(part.images for part in extra)])
     labels = np.concatenate([parts["train"].labels, *(part.labels for part in extra)])
-    options = _with_length(options, len(labels), epochs, steps)
+    options = _with_length(options, len(labels) * (1 + offline), epochs, steps)
     if out is None:
         out = latest_run_path("classify", backbone) if resume else default_run_path("classify", backbone)
-    run = RunFolder.open_or_create(out, _config(dataset, chosen, options, synthetic, decide), resume)
+    run = RunFolder.open_or_create(out, _config(dataset, chosen, options, synthetic, decide, offline), resume)
     drop_decision(run.checkpoints)
+    discs = images.discs
+    if offline:
+        copies = offline_copies(images, augment, offline, seed, run.checkpoints / "offline-copies.npy", quiet)
+        images, labels = ImageSource.join([images, copies]), np.concatenate([labels] * (1 + offline))
+        options = replace(options, augment="default")
     fitted = fit(
         images, labels, chosen.classes, options, validation=(parts["val"].images, parts["val"].labels), run=run,
         resume=resume, quiet=quiet, about=describe(dataset, chosen), logger=logger,
     )  # fmt: skip
-    _finish(run, fitted, parts, chosen, device, unguarded_discs(augment, images.discs), decide)
+    _finish(run, fitted, parts, chosen, device, unguarded_discs(augment, discs), decide)
+    (run.checkpoints / "offline-copies.npy").unlink(missing_ok=True)
     return run
 
 
@@ -143,7 +156,9 @@ def _with_length(options: TrainingOptions, images: int, epochs: int | None, step
     return replace(options, steps=(epochs or _DEFAULT_EPOCHS) * epoch, evaluate_every=epoch)
 
 
-def _config(dataset: FundusDataset, target: AnyTarget, options: TrainingOptions, synthetic, decide: str) -> dict:
+def _config(
+    dataset: FundusDataset, target: AnyTarget, options: TrainingOptions, synthetic, decide: str, offline: int
+) -> dict:
     return {
         "command": "fundus-classify train",
         "data": str(dataset.path),
@@ -152,6 +167,7 @@ def _config(dataset: FundusDataset, target: AnyTarget, options: TrainingOptions,
         "classes": list(target.classes),
         "synthetic": [str(folder) for folder in synthetic or ()],
         "decide": decide,
+        "offline": offline,
         **asdict(options),
         "learning_rate": options.resolved_learning_rate,
     }

@@ -67,6 +67,8 @@ def classify_train(
     average: Annotated[int, typer.Option(help="Keep a moving average of the weights: its half-life in steps.")] = 0,
     augment: Annotated[str, typer.Option(help="default (none), classical:mild, classical:odir, classical:anemia, "
                                               "classical:dr, randaugment.")] = "default",
+    offline: Annotated[int, typer.Option(min=0, help="Train on so many copies of each image that are altered once, as the studies "
+                                                     "did; 0: anew at each draw.")] = 0,
     sampling: Annotated[str, typer.Option(help="balanced or natural.")] = "balanced",
     weights: Annotated[Optional[Path], typer.Option(help="Local weights of the backbone (safetensors).")] = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Download the backbone's ImageNet weights.")] = False,
@@ -86,7 +88,7 @@ def classify_train(
                 device=device, precision=precision, quiet=quiet, optimizer=optimizer, weight_decay=weight_decay,
                 schedule=schedule, patience=patience, frozen_epochs=frozen_epochs, backbone_rate=backbone_rate,
                 label_smoothing=label_smoothing, mixup=mixup, class_weights=class_weights, average=average,
-                head=head, decide=decide, logger=logger)  # fmt: skip
+                head=head, decide=decide, logger=logger, offline=offline)  # fmt: skip
     from ..runtime.files import read_json
 
     metrics = read_json(run.path / "metrics.json")
