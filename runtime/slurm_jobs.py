@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,12 @@ from .local_jobs import limit_threads
 
 LOCAL = "local"
 _SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_QUESTIONS = 5.0
 _MINUTES = 60
+_ALIVE = {
+    "PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "STAGE_OUT", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING", "REQUEUED",
+    "REQUEUE_HOLD", "REQUEUE_FED", "RESV_DEL_HOLD", "SPECIAL_EXIT",
+}  # fmt: skip
 
 
 def run_on_slurm(
@@ -32,13 +38,15 @@ def run_on_slurm(
         UserError: submitit is not installed, bad options, or there is no Slurm here.
     """
     submit = _submitter(options, folder, cores)
+    watch = _Processes() if options == LOCAL else _Queue()
     begun = Counter(job.name for job in jobs)
     running = dict(zip(submit(jobs), jobs, strict=True))
     try:
         while running:
-            for task in [task for task in running if task.done()]:
+            watch.look()
+            for task in [task for task in running if watch.ended(task)]:
                 job = running.pop(task)
-                answer, reason = _answer(task)
+                answer, reason = _answer(task, watch.state(task))
                 if answer is not None:
                     yield job, answer
                 elif begun[job.name] < ATTEMPTS:
@@ -48,7 +56,7 @@ def run_on_slurm(
                 else:
                     yield job, lost(reason)
             for task, job in running.items():
-                if task.state == "RUNNING":
+                if watch.state(task) == "RUNNING":
                     table.started(job.name, f"Slurm {task.job_id}")
             time.sleep(_SECONDS_BETWEEN_LOOKS)
     finally:
@@ -116,11 +124,57 @@ def _perform(job: Job, cores: int) -> dict:
     return perform(job)
 
 
-def _answer(task) -> tuple[dict | None, str]:
-    """A finished task's answer; or None and why there is none."""
+def _answer(task, state: str) -> tuple[dict | None, str]:
+    """An ended task's answer; or None and why there is none."""
     from submitit.core.utils import FailedJobError, UncompletedJobError
 
+    reason = f"ended without an answer (Slurm: {state})"
+    if not task.paths.result_pickle.exists():  # submitit would wait for it
+        return None, reason
     try:
         return task.result(), ""
     except (FailedJobError, UncompletedJobError):
-        return None, f"ended without an answer (Slurm: {task.state})"
+        return None, reason
+
+
+class _Processes:
+    """What submitit's processes on this machine are at."""
+
+    def look(self) -> None:
+        """Nothing to ask beforehand."""
+
+    def ended(self, task) -> bool:
+        return task.done()
+
+    def state(self, task) -> str:
+        return task.state
+
+
+class _Queue:
+    """What the user's jobs are at, as `squeue` tells: submitit asks `sacct`, which says nothing where no accounting is kept."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, str] = {}
+        self.asked = 0.0
+        self.missed: Counter[str] = Counter()
+
+    def look(self) -> None:
+        """Ask again when the last answer is old; an answer that does not come changes nothing."""
+        if time.monotonic() - self.asked < _SECONDS_BETWEEN_QUESTIONS:
+            return
+        self.asked = time.monotonic()
+        asked = ["squeue", "--me", "--array", "--noheader", "--states=all", "--format=%i %T"]
+        said = subprocess.run(asked, capture_output=True, text=True)
+        if said.returncode == 0:
+            self.states = dict(line.split() for line in said.stdout.splitlines())
+            for job_id in self.missed.keys() | self.states.keys():
+                alive = self.states.get(job_id) in _ALIVE
+                self.missed[job_id] = 0 if alive else self.missed[job_id] + 1
+
+    def ended(self, task) -> bool:
+        """Its answer is there; or the queue has twice not known it as alive, a shared folder being slower than the queue."""
+        self.missed.setdefault(task.job_id, 0)
+        return task.paths.result_pickle.exists() or self.missed[task.job_id] > 1
+
+    def state(self, task) -> str:
+        return self.states.get(task.job_id, "not in the queue")

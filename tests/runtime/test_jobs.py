@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -267,3 +268,27 @@ def test_on_ray_errors_come_through_and_what_always_dies_is_named(work, tmp_path
     with pytest.raises(JobError, match=f"job never failed .its process died {ATTEMPTS} times"):
         run_jobs([job("die", work, "never", times=99)], tmp_path / "jobs", ray=cluster.address, quiet=True)
     assert times_begun(work)["never"] == ATTEMPTS
+
+
+@pytest.mark.slow
+def test_a_slurm_that_kills_a_job_gives_the_same_results(work, tmp_path, slurm_cluster):
+    """Twelve jobs as a real array; one of them is killed."""
+    pytest.importorskip("submitit")
+    here = run_jobs(sums(work, 12), tmp_path / "here", workers=2, cores=1, quiet=True)
+    for note in [*work.glob("*.begun"), *work.glob("*.child")]:
+        note.unlink()
+
+    def kill() -> None:
+        while not times_begun(work) or not list(work.glob("*.child")):
+            time.sleep(0.05)
+        # As a node does that runs out of memory.
+        os.kill(min(int(note.stem) for note in work.glob("*.child")), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    there = run_jobs(sums(work, 12, seconds=5), tmp_path / "there", slurm="time=5", cores=1, quiet=True)
+    thread.join(5)
+    assert list(there.items()) == list(here.items()) == expected(12)
+    begun = times_begun(work)
+    assert set(begun) == set(there) and sum(begun.values()) == 13, "only what was lost is done twice"
+    assert run_jobs(sums(work, 12, seconds=5), tmp_path / "there", slurm="time=5", quiet=True) == there

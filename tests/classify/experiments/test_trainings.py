@@ -86,3 +86,11 @@ def test_twelve_trainings_give_the_same_predictions_on_a_cluster_that_loses_a_ma
     assert 3 <= len(finished) < 11, "the machine must die while there is work left"
     assert list(there) == list(here) and len(here) == 12
     assert what_they_said(there) == what_they_said(here)
+
+
+@pytest.mark.slow
+def test_twelve_trainings_give_the_same_predictions_as_an_array_of_a_slurm_cluster(jobs_in, tmp_path, slurm_cluster):
+    pytest.importorskip("submitit")
+    here = run_jobs(jobs_in(tmp_path / "here"), tmp_path / "here-jobs", workers=2, cores=1, quiet=True)
+    there = run_jobs(jobs_in(tmp_path / "there"), tmp_path / "there-jobs", slurm="time=20", cores=1, quiet=True)
+    assert what_they_said(there) == what_they_said(here)
