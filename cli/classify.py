@@ -34,11 +34,6 @@ _AnyTarget = Annotated[str, typer.Option(help=(
 
 classify = app("Train, judge and explain classifiers of fundus photographs.")
 
-_HEMOGLOBIN_NOTE = (
-    "haemoglobin in g/dL. Whether that is anaemia depends on sex, age and pregnancy: for the WHO, below 13 in men, below 12 in "
-    "women who are not pregnant."
-)
-
 
 @classify.command("train")
 def classify_train(
@@ -111,35 +106,27 @@ def classify_evaluate(
     show(json, result.summary(), *result.lines())
 
 
-@classify.command("predict")
-def classify_predict(
-    run: Annotated[Path, typer.Argument(help="Run of fundus-classify train.")],
-    files: Annotated[list[Path], typer.Argument(help="Camera files, or folders of them.")],
-    out: Annotated[Optional[Path], typer.Option(help="Write the table as CSV.")] = None,
-    tta: Annotated[bool, typer.Option("--tta", help="Average what is seen in each image and in its mirror image.")] = False,
-    device: Device = "auto", quiet: Quiet = False, json: Json = False,
-) -> None:  # fmt: skip
-    """Say what a classifier sees in camera files."""
-    from ..classify.predictions import predict
-    from ..runtime.files import write_text
-
-    table = predict(run, files, device=device, quiet=quiet, tta=tta)
-    if out is not None:
-        write_text(out, table.to_csv(index=False))
-    notes = [_HEMOGLOBIN_NOTE] if "hemoglobin_g_dl" in table else []
-    show(json, table.to_dict("records"), table.to_string(index=False), *notes)
-
-
 @classify.command("explain")
 def classify_explain(
     run: Annotated[Path, typer.Argument(help="Run of fundus-classify train.")],
     data: Data = None,
-    out: Annotated[Optional[Path], typer.Option(help="Folder for the pictures and the report.")] = None,
+    method: Annotated[str, typer.Option(help="One or several with commas: grad-cam, grad-cam++, hirescam, guided-grad-cam, "
+                                             "saliency, smoothgrad, integrated-gradients, occlusion.")] = "grad-cam",
+    target: Annotated[Optional[str], typer.Option(help="Only these classes or labels; of haemoglobin, or a number for the "
+                                                       "grade: lower, higher.")] = None,
+    layer: Annotated[Optional[str], typer.Option(help="Layer of the CAM methods, e.g. blocks.4; default: the deepest with "
+                                                      "a useful map.")] = None,
+    channels: Annotated[bool, typer.Option("--channels", help="Maps of red, green and blue apart, too (pixel methods).")] = False,
+    camera_files: Annotated[Optional[Path], typer.Option(help="Folder of the camera files the dataset was made from: lay the "
+                                                              "maps over them, too.")] = None,
     count: Annotated[int, typer.Option(min=1, help="Images of each kind (best, worst, most uncertain) a class.")] = 4,
-    device: Device = "auto", quiet: Quiet = False, json: Json = False,
+    out: Annotated[Optional[Path], typer.Option(help="Folder for the pictures and the report; default inside RUN.")] = None,
+    seed: Seed = 0, device: Device = "auto", quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
-    """Lay Grad-CAM maps over the best, worst and most uncertain images of every class."""
+    """Show which parts of the best, worst and most uncertain images of every class raised its score."""
     from ..classify.explain.explain import explain
 
-    report = explain(run, dataset_or_phantoms(data, quiet), out=out, count=count, device=device, quiet=quiet)
+    report = explain(run, dataset_or_phantoms(data, quiet), methods=names(method), target=names(target) or (), layer=layer,
+                     channels=channels, camera_folder=camera_files, count=count, out=out, seed=seed, device=device,
+                     quiet=quiet)  # fmt: skip
     show(json, {"report": str(report)}, f"report: {report}")

@@ -15,7 +15,8 @@ from ...runtime.report import COLORS, Report, new_figure
 from ..augmentation import make_augmentation, unguarded_discs
 from ..checkpoint import load_classifier
 from ..evidence import HARMS, HELPS, claim
-from ..explain.attribution import grad_cam, overlay
+from ..explain.methods import attribute
+from ..explain.overlay import overlay
 from ..fitting import TrainingOptions
 from ..images import ImageSource, to_batch
 from ..training import disc_positions
@@ -200,7 +201,7 @@ def _add_maps(report: Report, comparison: Comparison, dataset: FundusDataset, op
                   caption="The test images.")  # fmt: skip
     for arm in comparison.arms:
         model, _ = load_classifier(comparison.runs[arm.name][0])
-        maps = grad_cam(model, images, labels[rows])
+        maps = attribute(model, images, labels[rows])
         scale = float(maps.max()) or 1.0
         sheet = [overlay(image, heat, scale) for image, heat in zip(images, maps, strict=True)]
         said = comparison.predictions[arm.name][0].probabilities[rows, labels[rows]]

@@ -242,10 +242,16 @@ def test_camera_files_are_told_labels_and_haemoglobin(label_run, hemoglobin_run,
     assert 5 < number["hemoglobin_g_dl"][0] < 20 and np.isnan(number["hemoglobin_g_dl"][1]) and number["problem"][1]
 
 
-def test_what_asks_for_one_class_refuses_them(hemoglobin_run, label_run, wide, tmp_path):
-    for run in (hemoglobin_run, label_run):
-        with pytest.raises(UserError, match="not one class an image"):
-            explain(run, wide, out=tmp_path / "x", device="cpu", quiet=True)
+def test_labels_and_haemoglobin_are_explained(hemoglobin_run, label_run, wide, tmp_path):
+    for run, names, unit in ((label_run, LABELS, "logit"), (hemoglobin_run, ["lower"], "g/dL")):
+        page = explain(run, wide, count=1, out=tmp_path / unit[0], device="cpu", quiet=True)
+        assert "What makes haemoglobin lower" in page.read_text() or unit == "logit"
+        for name in names:
+            with np.load(page.parent / f"{name}-grad-cam.npz", allow_pickle=False) as kept:
+                assert str(kept["unit"]) == unit and len(kept["maps"]) == len(kept["cases"]) > 0
+
+
+def test_what_asks_for_one_class_refuses_them(hemoglobin_run, wide, tmp_path):
     with pytest.raises(UserError, match="does not know anemic"):
         ClassScore(str(hemoglobin_run), "anemic")(np.zeros((1, 32, 32, 3), np.uint8))
     with pytest.raises(UserError, match="one label each"):
