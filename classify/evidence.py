@@ -109,7 +109,7 @@ def paired_difference(
     _refuse_unpaired(arm, reference)
     values = bootstrap(arm, metric, classes, resamples, seed) - bootstrap(reference, metric, classes, resamples, seed)
     middle = estimate(arm, metric, classes) - estimate(reference, metric, classes)
-    return _difference(middle, values, confidence, len(_all_patients(arm)), len(arm))
+    return difference_of(middle, values, confidence, len(_all_patients(arm)), len(arm))
 
 
 def independent_difference(
@@ -137,7 +137,7 @@ def independent_difference(
     )
     middle = estimate(arm, metric, classes) - estimate(reference, metric, classes)
     patients = min(len(_all_patients(arm)), len(_all_patients(reference)))
-    return _difference(middle, ours - theirs, confidence, patients, len(arm))
+    return difference_of(middle, ours - theirs, confidence, patients, len(arm))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -272,7 +272,8 @@ def _percentile_interval(values: np.ndarray, confidence: float) -> tuple[float, 
     return float(low), float(high)
 
 
-def _difference(middle: float, values: np.ndarray, confidence: float, patients: int, seeds: int) -> Difference:
+def difference_of(middle: float, values: np.ndarray, confidence: float, patients: int, seeds: int) -> Difference:
+    """A difference and what its values on resampled patients, float (resamples,), say of it."""
     low, high = _percentile_interval(values, confidence)
     p = float("nan") if np.isnan(low) else _two_sided_p(values)
     return Difference(middle, low, high, len(values), patients, seeds, p, _spread(values))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json as json_module
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+
+from .show import show as show
 
 # Typer evaluates annotations at run time and wants Optional[...] in them.
 # ruff: noqa: UP007, UP045
@@ -58,13 +59,3 @@ def dataset_or_phantoms(path: Path | None, quiet: bool):
 
     print("no --data given: working on simulated eyes (phantoms), not on photographs", file=sys.stderr)
     return default_phantom_dataset(quiet=quiet)
-
-
-def show(as_json: bool, value: object, *lines: str) -> None:
-    """The result on standard output: as JSON, or as lines for people."""
-    if as_json:
-        from ..runtime.files import without_nan
-
-        print(json_module.dumps(without_nan(value), ensure_ascii=False, default=str))
-    else:
-        print("\n".join(lines))

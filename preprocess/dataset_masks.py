@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..data.dataset import FundusDataset
 from ..data.image_file import read_image
 from ..runtime.errors import UserError
 from .field_of_view import FieldOfView
+
+# A prediction asks for `whole_field`, and must not wait for pandas.
+if TYPE_CHECKING:
+    from ..data.dataset import FundusDataset
 
 
 def read_masks(dataset: FundusDataset, index: int, side: int | None = None) -> dict[str, np.ndarray]:

@@ -33,13 +33,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from ..data.dataset import FundusDataset
 from ..runtime.errors import UserError
-from ..runtime.report import Report
+
+# A prediction measures quality, and must not wait for pandas.
+if TYPE_CHECKING:
+    from ..data.dataset import FundusDataset
+    from ..runtime.report import Report
 
 SIDE = 224
 """Diameter of the field, in pixels, at which everything is measured."""
@@ -290,6 +294,8 @@ def quality_report(
     Raises:
         UserError: no kept image has a quality, or an image cannot be read.
     """
+    from ..runtime.report import Report
+
     scores = kept.column("quality")
     if scores.isna().all():
         raise UserError("has no column quality", path=kept.path, hint="Make it with: fundus-preprocess run.")

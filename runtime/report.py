@@ -116,7 +116,7 @@ class Report:
             uris = [jpeg_uri(image) for image in picture.images]
             cells.append({"uris": uris, "text": picture.caption, "link": quote(target), "says": says})
         # Wide strips take the whole of a phone, pictures half of it.
-        least = 100 if cells and width > 2 * _PICTURE else 47
+        least = 100 if width >= 2 * _PICTURE else 47
         return self._add(kind="gallery", views=shown, cells=cells, columns=columns, caption=caption, width=width, least=least,
                          shown=min(1, len(views) - 1))  # fmt: skip
 

@@ -1,0 +1,156 @@
+"""What is known of a trained classifier: gathered from its run folder, its dataset, and the tests that lie beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ...data.dataset import FundusDataset
+from ...data.schema import SPLITS, patient_hash
+from ...data.targets import HEMOGLOBIN, MULTILABEL
+from ...data.wider_targets import target_of
+from ...runtime.errors import UserError
+from ...runtime.files import read_json
+from ...runtime.runs import RunFolder
+from ..backbones import Classifier
+from ..checkpoint import About, load_classifier
+from ..decision import Decision, load_decision
+from ..explain.faithfulness import read_faithfulness
+from ..predictions import read_predictions
+from .subgroups import COLUMNS, Subgroup, age_band, subgroups
+
+NOT_REPORTED = "not reported"
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """A run as a card sees it.
+
+    Attributes:
+        run: the folder.
+        model, about, decision: the classifier.
+        config: of the training.
+        environment: environment.json; {} without one.
+        metrics: {split: {metric: {"estimate", "low", "high"}}}, of metrics.json.
+        dataset: that it was trained on; None where it is no longer there.
+        file: what an exported model file says of itself; {} for a card of the run alone.
+    """
+
+    run: Path
+    model: Classifier
+    about: About
+    decision: Decision
+    config: dict
+    environment: dict
+    metrics: dict
+    dataset: FundusDataset | None
+    file: dict
+
+    @classmethod
+    def gather(cls, run: Path | str, file: dict | None = None) -> CardFacts:
+        """Read everything.
+
+        Raises:
+            UserError: no run folder with a classifier, or a damaged file in it.
+        """
+        run = Path(run)
+        model, about = load_classifier(run)
+        config = RunFolder(run).config
+        metrics, environment = (
+            read_json(p) if p.is_file() else {} for p in (run / "metrics.json", run / "environment.json")
+        )
+        if not metrics:
+            raise UserError("has no metrics.json: its training has not ended", path=run,
+                            hint="End it with fundus-classify train --resume.")  # fmt: skip
+        decision = load_decision(run, about)
+        return cls(run, model, about, decision, config, environment, metrics, _dataset(config), file or {})
+
+    @property
+    def one_class(self) -> bool:
+        """Whether it tells one class of several."""
+        return self.about.target not in (MULTILABEL, HEMOGLOBIN)
+
+    def said(self, name: str) -> str:
+        """An entry of the dataset's dataset.json, or "not reported"."""
+        value = self.dataset.info.get(name) if self.dataset is not None else None
+        return str(value) if value not in (None, "") else NOT_REPORTED
+
+    @cached_property
+    def rows_of(self) -> dict[str, np.ndarray]:
+        """{split: rows of the dataset that the run used so}; {} without a dataset."""
+        if self.dataset is None:
+            return {}
+        hashes = [patient_hash(name) for name in self.dataset.patient_keys]
+        known = target_of(self.about.target, self.about.classes).known(self.dataset)
+        return {split: np.flatnonzero(known & np.isin(hashes, self.about.patients.get(split, []))) for split in SPLITS}
+
+    def patients_table(self) -> pd.DataFrame:
+        """One row a split: patients, and, where the dataset is there, images and images of each class."""
+        rows = [{"split": split, "patients": len(self.about.patients.get(split, []))} for split in SPLITS]
+        for row in rows if self.dataset is not None else ():
+            part = self.dataset.subset(self.rows_of[row["split"]])
+            row["images"] = len(part)
+            row |= target_of(self.about.target, self.about.classes).counts(part)
+        return pd.DataFrame(rows)
+
+    def people_table(self) -> pd.DataFrame:
+        """One row a split: sex, median age with quartiles, cameras of its patients' images; "not reported" where missing."""
+        rows = []
+        for split, chosen in self.rows_of.items():
+            part = self.dataset.subset(chosen)
+            sexes, ages = part.column("sex"), part.column("age_years").astype(float).dropna()
+            known = sexes[sexes != ""]
+            quartiles = [f"{value:g}" for value in np.percentile(ages, [50, 25, 75])] if len(ages) else []
+            rows.append({
+                "split": split,
+                "images of women": f"{100 * (known == 'female').mean():.0f} %" if len(known) else NOT_REPORTED,
+                "age, median (quartiles)": f"{quartiles[0]} ({quartiles[1]} to {quartiles[2]})" if quartiles else NOT_REPORTED,
+                "cameras": ", ".join(sorted(set(part.column("camera")) - {""})) or NOT_REPORTED,
+            })  # fmt: skip
+        return pd.DataFrame(rows)
+
+    @cached_property
+    def subgroups(self) -> list[Subgroup]:
+        """Of the test images; [] where the dataset is gone, says nothing of people, or the run tells no single class."""
+        path = self.run / "predictions.csv"
+        if self.dataset is None or not self.one_class or not path.is_file():
+            return []
+        table, classes = read_predictions(path)
+        table = table[table["split"] == "test"].reset_index(drop=True)
+        place = {name: row for row, name in enumerate(self.dataset.table["file_name"])}
+        known = table["file_name"].isin(place)
+        table = table[known].reset_index(drop=True)
+        part = self.dataset.subset([place[name] for name in table["file_name"]])
+        return subgroups(table, classes, _people(part)) if len(table) else []
+
+    def stress(self) -> list[dict]:
+        """The results of `fundus-classify stress` that lie in the run folder."""
+        found = [read_json(path) for path in sorted(self.run.glob("stress-*/stress.json"))]
+        return [one for one in found if one.get("kind") == "fundus-synth stress"]
+
+    def explanations(self) -> list[str]:
+        """One sentence a method of explanation that was checked."""
+        found = read_faithfulness(self.run)
+        return [f"{name}: {'passes' if one.passes else 'fails'}. {one.why}" for name, one in found.items()]
+
+    def evaluations(self) -> dict[str, dict]:
+        """{folder: metrics} of `fundus-classify evaluate` on other datasets, in the run folder."""
+        found = {path.parent.name: read_json(path) for path in sorted(self.run.glob("evaluation-*/metrics.json"))}
+        return {name: one["test"] for name, one in found.items() if isinstance(one.get("test"), dict)}
+
+
+def _dataset(config: dict) -> FundusDataset | None:
+    named = config.get("data")
+    there = isinstance(named, str) and (Path(named) / "metadata.csv").is_file()
+    return FundusDataset.open(named) if there else None
+
+
+def _people(part: FundusDataset) -> pd.DataFrame:
+    """The columns of `subgroups.COLUMNS` that hold anything."""
+    bands = [age_band(age) for age in part.column("age_years").astype(float)]
+    people = pd.DataFrame({name: bands if name == "age" else part.column(name).to_numpy() for name in COLUMNS})
+    return people[[name for name in COLUMNS if (people[name] != "").any()]]

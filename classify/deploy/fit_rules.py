@@ -1,0 +1,121 @@
+"""What a trained classifier needs to know when to say nothing: `answer.Rules`, fitted on its own patients.
+
+The sets and the limit of what is familiar come from the validation patients, what familiar photographs look like from the
+training patients. Test patients are not looked at. The validation patients also chose the epoch and fitted the temperature,
+so they are not quite new to the network; benchmarks/decision.py measures what that costs in coverage, against rules fitted on
+patients that nothing was chosen on.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from ...data.cache import image_cache
+from ...data.dataset import FundusDataset
+from ...data.schema import patient_hash
+from ...data.targets import HEMOGLOBIN, MULTILABEL
+from ...data.wider_targets import target_of
+from ...runtime.devices import choose_device
+from ...runtime.errors import UserError
+from ..checkpoint import About, load_classifier
+from ..decision import Decision, load_decision
+from ..images import ImageSource
+from ..tasks import task_of
+from .answer import Rules
+from .conformal import LEVEL, ClassSets, fit_class_sets, fit_half_width, fit_presence
+from .familiarity import Familiarity, fit_familiarity
+from .features import told_and_features
+
+
+def fit_rules(
+    run: Path | str, dataset: FundusDataset | Path | str, *, level: float = LEVEL, device: str = "auto", quiet: bool = False
+) -> Rules:  # fmt: skip
+    """Fit the rules of a run on its own training and validation patients.
+
+    Args:
+        run: a run folder of `train`.
+        dataset: what it was trained on; images of other patients are left out.
+        level: share of the patients of each class whose set is to hold the right answer, 0..1.
+
+    Raises:
+        UserError: no classifier, or no image of its training or of its validation patients in the dataset.
+    """
+    where = choose_device(device)
+    model, about = load_classifier(run, where)
+    decision = load_decision(run, about)
+    dataset = dataset if isinstance(dataset, FundusDataset) else FundusDataset.open(dataset)
+    rows = {split: _rows(dataset, about, split) for split in ("train", "val")}
+    source = ImageSource(image_cache(dataset, model.size, quiet=quiet), np.concatenate(list(rows.values())))
+    told, features = told_and_features(model, source, task_of(about.target), device=where, quiet=quiet)
+    learned = len(rows["train"])
+    patients = np.asarray(dataset.patient_keys, dtype=str)
+    truth = target_of(about.target, about.classes).labels(dataset)
+    familiarity = fit_familiarity(
+        features[:learned], _groups(about, truth[rows["train"]]), patients[rows["train"]],
+        features[learned:], patients[rows["val"]],
+    )  # fmt: skip
+    return rules_of(about, decision, truth[rows["val"]], told[learned:], patients[rows["val"]], familiarity, level)
+
+
+def rules_of(
+    about: About, decision: Decision, truth: np.ndarray, told: np.ndarray, patients: np.ndarray,
+    familiarity: Familiarity | None = None, level: float = LEVEL,
+) -> Rules:  # fmt: skip
+    """The rules for what a classifier told about images of patients that it did not learn from.
+
+    Args:
+        truth: int (n,); of several labels 0/1 (n, k); of haemoglobin g/dL, float (n,).
+        told: of `predict_images`, not yet calibrated.
+        patients: (n,).
+    """
+    shared = {
+        "classes": about.classes, "level": level, "temperature": decision.temperature, "multipliers": decision.multipliers,
+        "cuts": decision.cuts, "thresholds": decision.thresholds, "familiarity": familiarity,
+    }  # fmt: skip
+    if about.target == HEMOGLOBIN:
+        half, attained = fit_half_width(told[:, 0] - truth, patients, level)
+        return Rules(**shared, half_width=half, attained=attained)
+    probabilities = decision.calibrated(told)
+    if about.target == MULTILABEL:
+        present, absent = fit_presence(truth, probabilities, patients, level)
+        notes = (*_notes(about, present, level), *_notes(about, absent, level, "no "))
+        return Rules(
+            **shared, present=present, absent=absent, attained=min(*present.levels, *absent.levels), notes=notes
+        )
+    sets = fit_class_sets(truth, probabilities, patients, level)
+    return Rules(**shared, sets=sets, attained=min(sets.levels), notes=_notes(about, sets, level))
+
+
+def _rows(dataset: FundusDataset, about: About, split: str) -> np.ndarray:
+    """Images of the patients of a split of the run that have what it was trained to tell."""
+    wanted = set(about.patients.get(split, ()))
+    known = target_of(about.target, about.classes).known(dataset)
+    theirs = np.array([patient_hash(name) in wanted for name in dataset.patient_keys], dtype=bool)
+    rows = np.flatnonzero(known & theirs)
+    if not len(rows):
+        raise UserError(
+            f"has no image of the run's {split} patients", path=dataset.path, hint="Name the dataset it was trained on."
+        )
+    return rows
+
+
+def _groups(about: About, truth: np.ndarray) -> np.ndarray:
+    """Who has a mean of their own: the classes; where there are none, all are one."""
+    return np.zeros(len(truth), dtype=int) if about.target in (HEMOGLOBIN, MULTILABEL) else truth
+
+
+def _notes(about: About, sets: ClassSets, level: float, before: str = "") -> tuple[str, ...]:
+    """What is not guaranteed as asked."""
+    return tuple(
+        f"{before}{name}: {patients} validation patient{'s' * (patients != 1)} cannot show {level:.0%}; "
+        + (
+            f"its coverage is guaranteed to {math.floor(100 * at + 1e-9)}% only."
+            if patients
+            else "it can never be excluded."
+        )
+        for name, at, patients in zip(about.classes, sets.levels, sets.patients, strict=True)
+        if at < level
+    )

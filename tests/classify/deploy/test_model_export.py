@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from fundus_synth.classify.checkpoint import load_classifier
+from fundus_synth.classify.decision import load_decision
+from fundus_synth.classify.deploy import export as export_module
+from fundus_synth.classify.deploy.answer import Rules
+from fundus_synth.classify.deploy.export import export
+from fundus_synth.classify.deploy.model_file import KEY, open_model
+from fundus_synth.classify.deploy.parity import Parity, ValidationImages, measure_parity, training_images
+from fundus_synth.classify.deploy.quantise import to_half, to_int8
+from fundus_synth.classify.predictions import predict_images
+from fundus_synth.data.cache import fit_square
+from fundus_synth.data.dataset import FundusDataset
+from fundus_synth.data.schema import patient_hash
+from fundus_synth.preprocess.dataset_masks import whole_field
+from fundus_synth.runtime.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def toy(toy_run, toy_path):
+    model, about = load_classifier(toy_run)
+    return model, about, load_decision(toy_run, about), FundusDataset.open(toy_path)
+
+
+def test_the_file_says_what_pytorch_says_of_images_of_any_side(toy, toy_model):
+    model, _, decision, _ = toy
+    file = open_model(toy_model)
+    for side in (64, 128, 300, 512):
+        images = np.random.default_rng(side).integers(0, 256, (3, side, side, 3)).astype(np.uint8)
+        images[:, whole_field(side) == 0] = 0
+        told = decision.calibrated(predict_images(model, np.stack([fit_square(image, 64) for image in images])))
+        # By fractions, single pixels of the small image differ by one level.
+        assert np.abs(file.look(images).probabilities - told).max() < (2e-3 if side == 300 else 1e-5)
+
+
+def test_parity_is_measured_on_every_validation_image(toy, toy_exported):
+    _, about, _, dataset = toy
+    val = sum(patient_hash(name) in about.patients["val"] for name in dataset.patient_keys)
+    assert toy_exported.parity.images == toy_exported.parity.same == val > 0
+    assert toy_exported.parity.difference < 1e-5
+    assert toy_exported.parity.torch == pytest.approx(toy_exported.parity.file, abs=1e-6)
+
+
+def test_the_facts_are_those_of_the_run(toy, toy_run, toy_exported):
+    _, about, decision, _ = toy
+    facts = open_model(toy_exported.path).facts
+    assert (facts["classes"], facts["target"], facts["size"]) == (list(about.classes), "label", 64)
+    assert facts["decision"] == {"multipliers": list(decision.multipliers)}
+    assert facts["trained_on"]["patients"] == {split: len(names) for split, names in about.patients.items()}
+    assert facts["trained_on"]["fingerprint"] == about.fingerprint
+    assert facts["metrics"] == json.loads((toy_run / "metrics.json").read_text())["test"]
+    assert facts["parity"]["images"] == toy_exported.parity.images and facts["precision"] == "fp32"
+
+
+def test_neither_patients_nor_paths_are_in_the_file(toy, toy_path, toy_exported):
+    _, about, _, dataset = toy
+    content = toy_exported.path.read_bytes()
+    secrets = [
+        *dataset.patients,
+        *about.patients["train"],
+        str(toy_path.parent),
+        str(Path(export_module.__file__).parent),
+    ]
+    assert not [text for text in secrets if text.encode() in content]
+    assert b"torch/" not in content and b".py" not in content
+
+
+def test_it_is_a_valid_model_of_standard_operators_with_a_card_beside_it(toy_exported):
+    model = onnx.load(toy_exported.path)
+    onnx.checker.check_model(model, full_check=True)
+    assert {item.domain for item in model.opset_import} <= {"", "ai.onnx"}
+    assert [item.key for item in model.metadata_props] == [KEY]
+    assert sorted(path.name for path in toy_exported.path.parent.iterdir()) == [
+        "toy.card.html",
+        "toy.card.md",
+        "toy.onnx",
+    ]
+
+
+def test_half_precision_halves_the_file_and_hardly_changes_the_answer(toy_model, tmp_path):
+    small = tmp_path / "half.onnx"
+    onnx.save(to_half(onnx.load(toy_model)), small)
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3)).astype(np.uint8)
+    told, before = (open_model(path).look(images).probabilities for path in (small, toy_model))
+    assert small.stat().st_size < 0.6 * toy_model.stat().st_size
+    assert 0 < np.abs(told - before).max() < 5e-3
+
+
+def test_int8_quarters_the_file_and_keeps_the_validation_metrics(toy, toy_exported, tmp_path):
+    model, about, decision, dataset = toy
+    small = to_int8(onnx.load(toy_exported.path), training_images(dataset, about, 64, 16), tmp_path)
+    onnx.save(small, tmp_path / "small.onnx")
+    assert (tmp_path / "small.onnx").stat().st_size < 0.4 * toy_exported.path.stat().st_size
+    kinds = {tensor.data_type for tensor in small.graph.initializer if tensor.name.endswith("_quantized")}
+    assert onnx.TensorProto.INT8 in kinds
+    images = ValidationImages.of(dataset, about, 64)
+    parity = measure_parity(
+        open_model(tmp_path / "small.onnx"), images, images.told_by_torch(model, decision, True), True
+    )
+    assert parity.difference > 1e-6 and parity.loss < 0.01
+
+
+def test_calibration_sees_training_patients_only(toy):
+    _, about, _, dataset = toy
+    pictures = [image.tobytes() for image in training_images(dataset, about, 64, 1000)]
+    rows = [i for i, name in enumerate(dataset.patient_keys) if patient_hash(name) in about.patients["train"]]
+    assert sorted(pictures) == sorted(dataset.read(i).tobytes() for i in rows)
+
+
+def test_int8_that_costs_too_much_becomes_half_precision_and_says_so(
+    toy_run, toy_path, tmp_path, monkeypatch, toy_exported
+):
+    plain = onnx.load(toy_exported.path)
+    monkeypatch.setattr(export_module, "trace", lambda *_: plain)
+
+    def spoiled(model, images, folder):
+        worse = onnx.ModelProto()
+        worse.CopyFrom(model)
+        last = next(tensor for tensor in worse.graph.initializer if tensor.name == "last.weight")
+        last.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(last), last.name))
+        return worse
+
+    monkeypatch.setattr(export_module, "to_int8", spoiled)
+    found = export(toy_run, tmp_path / "m.onnx", precision="int8", data=toy_path, device="cpu", quiet=True)
+    assert found.precision == "fp16" == open_model(found.path).facts["precision"]
+    assert found.note.startswith("int8 was not kept") and found.note in found.lines()
+    assert found.size < 0.7 * toy_exported.size and found.parity.loss < 0.01
+
+
+def test_a_graph_that_says_something_else_is_not_written(toy_run, toy_path, tmp_path, monkeypatch, toy_exported):
+    wrong = onnx.load(toy_exported.path)
+    last = next(tensor for tensor in wrong.graph.initializer if tensor.name == "last.weight")
+    last.CopyFrom(onnx.numpy_helper.from_array(1.1 * onnx.numpy_helper.to_array(last), last.name))
+    monkeypatch.setattr(export_module, "trace", lambda *_: wrong)
+    with pytest.raises(UserError, match="differs from PyTorch's by"):
+        export(toy_run, tmp_path / "m.onnx", data=toy_path, device="cpu", quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_loss_is_that_of_the_worst_metric():
+    parity = Parity(10, 0.1, 9, {"macro_auroc": 0.9, "kappa": 0.5}, {"macro_auroc": 0.91, "kappa": 0.47})
+    assert parity.loss == pytest.approx(0.03)
+    assert Parity(10, 0.1, None, {"mae": 2.0}, {"mae": 2.1}).loss == pytest.approx(0.05)
+
+
+def test_bad_requests_are_user_errors(toy_run, toy_path, tmp_path, write_toy):
+    with pytest.raises(UserError, match=r"is called \*.onnx"):
+        export(toy_run, tmp_path / "model.bin")
+    with pytest.raises(UserError, match="no precision is called 'int4'"):
+        export(toy_run, tmp_path / "m.onnx", precision="int4")
+    (tmp_path / "m.onnx").write_text("mine")
+    with pytest.raises(UserError, match="already exists"):
+        export(toy_run, tmp_path / "m.onnx")
+    with pytest.raises(UserError, match="holds no classifier"):
+        export(tmp_path, tmp_path / "n.onnx")
+    other = write_toy(tmp_path / "other", patients=8, prefix="other")
+    with pytest.raises(UserError, match="has no image of the run's val patients.*--data"):
+        export(toy_run, tmp_path / "n.onnx", data=other, device="cpu", quiet=True)
+    assert (tmp_path / "m.onnx").read_text() == "mine"
+
+
+def test_a_number_without_known_errors_is_not_exported(toy_run, toy_path, tmp_path, monkeypatch):
+    unknown = Rules(("hemoglobin_g_dl",), half_width=float("inf"))
+    monkeypatch.setattr(export_module, "fit_rules", lambda *_, **__: unknown)
+    with pytest.raises(UserError, match="too few validation patients"):
+        export(toy_run, tmp_path / "m.onnx", data=toy_path, device="cpu", quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(export_module, "find_spec", lambda name: None if name == "onnxscript" else object())
+    with pytest.raises(UserError, match=r"export needs onnxscript. pip install 'fundus-synth\[onnx\]'"):
+        export(tmp_path, tmp_path / "m.onnx")
