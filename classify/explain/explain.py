@@ -27,6 +27,7 @@ from ..predictions import predict_images
 from ..tasks import task_of
 from .camera_overlay import camera_files, camera_map, read_camera
 from .class_activation import CLASS_ACTIVATION, GRAD_CAM
+from .faithfulness import Verdict, read_faithfulness
 from .layers import layer_name
 from .methods import PIXEL_METHODS, attribute, check_method, check_network, is_signed, merge_channels
 from .overlay import color_key, color_scale, lay_over
@@ -58,6 +59,7 @@ class _Eyes:
     methods: tuple[str, ...]
     layer: str | None
     channels: bool
+    checked: dict[str, Verdict]
     cameras: Path | None
     folder: Path
     seed: int
@@ -106,7 +108,7 @@ def explain(
     source = ImageSource(image_cache(dataset, model.size, quiet=quiet), rows)
     told = load_decision(run, about).calibrated(predict_images(model, source, device=where, task=task_of(about.target)))
     folder = Path(out) if out is not None else Path(run) / f"explain-{dataset.name}"
-    eyes = _Eyes(model, scores, dataset, source, rows, chosen, layer, channels,
+    eyes = _Eyes(model, scores, dataset, source, rows, chosen, layer, channels, read_faithfulness(run),
                  Path(camera_folder) if camera_folder is not None else None, folder, seed, where, quiet)  # fmt: skip
     chapters = topics(about, scores, labels[rows], told, count, target)
     return _page(eyes, chapters, count).write(folder / "report.html")
@@ -134,6 +136,7 @@ def _page(eyes: _Eyes, chapters: Sequence[Topic], count: int) -> Report:
         f"Where {eyes.model.name} looks",
         f"Maps by {', '.join(eyes.methods)}, of the most telling of {len(eyes.rows)} images of patients it has not seen.",
     )
+    report.section("May these maps be believed?").points([_belief(eyes, method) for method in eyes.methods])
     tables = []
     for topic in chapters:
         report.section(topic.name)
@@ -155,11 +158,25 @@ def _page(eyes: _Eyes, chapters: Sequence[Topic], count: int) -> Report:
     return report
 
 
+def _belief(eyes: _Eyes, method: str) -> str:
+    checked = eyes.checked.get(method)
+    if checked is None:
+        return f"{method}: not checked on this classifier; fundus-classify check-explanations does it."
+    return f"{method}: {'passed' if checked.passes else 'FAILED'}. {checked.why}"
+
+
+def _shown_name(eyes: _Eyes, method: str) -> str:
+    """The method, marked where its maps are not to be believed."""
+    checked = eyes.checked.get(method)
+    return method if checked is None or checked.passes else f"{method} (FAILED its check)"
+
+
 _NOTES = (
     "A map shows what the network used, not what is ill. Maps are not normalised: all of a sheet share one scale, so that a map "
     "without evidence looks empty.",
     "Press o to take all overlays away and lay them back, 1 to 9 for a view. Click or tap a picture to enlarge it; there, arrow "
     "keys or swipes go to the next one.",
+    "Maps of single pixels are coloured up to the 99.5th percentile of what is not 0, as few pixels reach far beyond.",
     "The .npz files beside this page hold the maps as numbers.",
 )  # fmt: skip
 
@@ -176,7 +193,7 @@ def _section(report: Report, eyes: _Eyes, topic: Topic, cameras: dict[int, Path]
         if maps.ndim == 4:
             strips[method], maps = maps, _merged(eyes, topic, method, maps)
         signed, scale = is_signed(method), color_scale(maps, outliers=method in PIXEL_METHODS)
-        views.append(_view(method, signed, scale, eyes.scores.unit))
+        views.append(_view(_shown_name(eyes, method), signed, scale, eyes.scores.unit))
         for look, photograph, one in zip(looks, photographs, maps, strict=True):
             look.append(draw(photograph, one, scale, signed, _EMBEDDED))
         _write_sheet(eyes, topic, method, photographs, maps, scale, columns)
@@ -204,7 +221,7 @@ def _channel_strips(
     report: Report, eyes: _Eyes, topic: Topic, method: str, photographs: Sequence[np.ndarray], maps: np.ndarray
 ) -> dict[str, object]:
     """A gallery of R, G and B side by side, its sheet and numbers; returns the row of the table."""
-    scale, name = color_scale(maps, outliers=True), f"{method} by channel"
+    scale, name = color_scale(maps, outliers=True), f"{_shown_name(eyes, method)} by channel"
     views = [View("photograph"), _view(name, True, scale, eyes.scores.unit)]
     looks = [(plain(one, _TILE, channels=True), draw(one, map_, scale, True, _TILE)) for one, map_ in
              zip(photographs, maps, strict=True)]  # fmt: skip

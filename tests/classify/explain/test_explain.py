@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.image_file import read_image
 from fundus_synth.data.schema import patient_hash
 from fundus_synth.runtime.errors import UserError
+from fundus_synth.runtime.files import write_json
 
 QUICK = {"device": "cpu", "quiet": True}
 
@@ -46,7 +48,9 @@ def test_methods_channels_and_camera_files(toy_run, toy_path, tmp_path):
     page = explain(toy_run, dataset, methods=["grad-cam", "integrated-gradients"], target=["anemic"], channels=True,
                    camera_folder=toy_path, count=1, out=tmp_path / "x", **QUICK)  # fmt: skip
     text, folder = page.read_text(), tmp_path / "x"
-    assert re.findall(r"<h2>(.*?)</h2>", text) == ["anemic", "Which colour carries the evidence", "How to read this"]
+    assert re.findall(r"<h2>(.*?)</h2>", text) == [
+        "May these maps be believed?", "anemic", "Which colour carries the evidence", "How to read this",
+    ]  # fmt: skip
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     kinds = ("grad-cam", "integrated-gradients", "integrated-gradients-channels")
     cameras = {f"camera/anemic-{i:02}-{kind}.jpg" for i in (1, 2, 3) for kind in kinds[:2]}
@@ -60,6 +64,17 @@ def test_methods_channels_and_camera_files(toy_run, toy_path, tmp_path):
     assert shares[0] > shares[1] and shares[0] > shares[2] and apart[..., 0].sum() > 0
     row = re.search(r"<td>anemic</td><td>integrated-gradients</td>(.*?)</tr>", text)[1]
     assert len(re.findall(r"\d+ % \(\d+ to \d+\)", row)) == 3
+
+
+def test_a_method_that_failed_its_check_is_marked(toy_run, toy_path, tmp_path):
+    run = shutil.copytree(toy_run, tmp_path / "run")
+    words = {"methods": ["grad-cam", "saliency", "hirescam"], "target": ["anemic"], "count": 1}
+    found = {"grad-cam": {"passes": True, "why": "Good."}, "saliency": {"passes": False, "why": "<Bad>."}}
+    write_json(run / "faithfulness.json", {"kind": "fundus-synth faithfulness", "methods": found})
+    text = explain(run, toy_path, out=tmp_path / "x", **words, **QUICK).read_text()
+    assert "<li>grad-cam: passed. Good.</li>" in text and "<li>saliency: FAILED. &lt;Bad&gt;.</li>" in text
+    assert "hirescam: not checked" in text
+    assert "saliency (FAILED its check)" in text and "grad-cam (FAILED" not in text and "hirescam (FAILED" not in text
 
 
 def test_an_untrained_layer_shows_nothing(toy_run, toy_path, tmp_path, monkeypatch):
