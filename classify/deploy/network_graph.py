@@ -110,11 +110,15 @@ def shrunk(levels: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def area_shares(side: int, size: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Row i: the share of output pixel i that each input pixel covers; float32 (size, side), rows sum to 1."""
-    step = torch.scalar_tensor(side, dtype=torch.float32, device=device) / size
+    """Row i: the share of output pixel i that each input pixel covers; float32 (size, side), rows sum to 1.
+
+    Counted in parts of 1 / size of an input pixel, in whole numbers that float32 holds exactly: a mean that lies half-way
+    between two levels must be seen to do so.
+    """
+    step = torch.scalar_tensor(side, dtype=torch.float32, device=device)
     low = torch.arange(size, dtype=torch.float32, device=device)[:, None] * step
-    pixel = torch.arange(side, dtype=torch.float32, device=device)[None, :]
-    return (torch.minimum(low + step, pixel + 1) - torch.maximum(low, pixel)).clamp(min=0) / step
+    pixel = torch.arange(side, dtype=torch.float32, device=device)[None, :] * size
+    return (torch.minimum(low + step, pixel + size) - torch.maximum(low, pixel)).clamp(min=0) / step
 
 
 def _without_last(model: Classifier) -> tuple[nn.Module, nn.Linear]:

@@ -23,21 +23,23 @@ def _images(count: int, side: int) -> np.ndarray:
     return images
 
 
-@pytest.mark.parametrize(
-    ("side", "size"), [(512, 128), (512, 256), (256, 128), (256, 64), (100, 50), (64, 64), (384, 128)]
-)
-def test_shrinking_by_whole_numbers_gives_the_levels_that_prediction_gives(side, size):
+_SHARP = [(512, 128), (512, 256), (256, 128), (100, 50), (64, 64), (384, 128), (512, 224), (512, 192), (256, 192)]
+
+
+@pytest.mark.parametrize(("side", "size"), _SHARP)
+def test_shrinking_gives_the_levels_that_prediction_gives(side, size):
+    """Means half-way between two levels included, of which (256, 192) has many."""
     image = _images(1, side)
     found = shrunk(torch.from_numpy(image).float(), size)[0].permute(1, 2, 0).numpy()
     assert np.array_equal(found, fit_square(image[0], size))
 
 
-@pytest.mark.parametrize(("side", "size"), [(512, 224), (512, 192), (300, 224), (67, 64)])
-def test_shrinking_by_fractions_differs_in_few_pixels_by_one_level(side, size):
+@pytest.mark.parametrize(("side", "size"), [(300, 224), (67, 64), (509, 331)])
+def test_means_that_no_float_holds_differ_in_few_pixels_by_one_level(side, size):
     image = _images(1, side)
     found = shrunk(torch.from_numpy(image).float(), size)[0].permute(1, 2, 0).numpy()
     difference = np.abs(found - fit_square(image[0], size))
-    assert difference.max() <= 1 and (difference > 0).mean() < 0.03
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.002
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
