@@ -42,10 +42,9 @@ from fundus_synth.preprocess import picture_kind_examples as examples
 from fundus_synth.preprocess.field_of_view import HOPELESS, find_field_of_view
 from fundus_synth.preprocess.picture_kind import picture_kind
 from fundus_synth.preprocess.quality import measure_quality
-from fundus_synth.preprocess.standardize import standardize
+from fundus_synth.preprocess.standardize import STANDARD_SIZE, standardize
 
 _SEED = 4321
-_STANDARD_SIZE = 512
 _RESAMPLES = 500
 _CROPS = 8
 
@@ -100,9 +99,7 @@ class Classifier:
             fov = find_field_of_view(picture)
             found = fov.confidence >= HOPELESS
             square = (
-                standardize(picture, _STANDARD_SIZE, "none", fov).image
-                if found
-                else fit_square(picture, _STANDARD_SIZE)
+                standardize(picture, STANDARD_SIZE, "none", fov).image if found else fit_square(picture, STANDARD_SIZE)
             )
             quality = measure_quality(square)
             judged.append(((quality.score, quality.reason), picture_kind(picture, fov).retina, found))

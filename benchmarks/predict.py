@@ -28,8 +28,8 @@ from pathlib import Path
 import numpy as np
 
 from fundus_synth.classify.deploy.model_file import ModelFile, open_model
-from fundus_synth.classify.deploy.predict import image_files, predict_files
-from fundus_synth.data.image_file import read_image
+from fundus_synth.classify.deploy.predict import predict_files
+from fundus_synth.data.image_file import image_files, read_image
 from fundus_synth.preprocess.field_of_view import find_field_of_view
 from fundus_synth.preprocess.picture_kind import picture_kind
 from fundus_synth.preprocess.quality import measure_quality

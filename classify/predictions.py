@@ -11,10 +11,10 @@ import torch
 
 from ..data.cache import fit_square
 from ..data.dataset import FundusDataset
-from ..data.image_file import SUFFIXES, is_image_name, read_image
+from ..data.image_file import image_files, read_image
 from ..data.targets import HEMOGLOBIN, MULTILABEL
 from ..preprocess.field_of_view import HOPELESS, find_field_of_view
-from ..preprocess.standardize import standardize
+from ..preprocess.standardize import STANDARD_SIZE, standardize
 from ..runtime.devices import choose_device
 from ..runtime.errors import UserError
 from ..runtime.files import write_text
@@ -22,14 +22,13 @@ from ..runtime.progress import Progress
 from .backbones import Classifier
 from .checkpoint import About, load_classifier
 from .decision import Decision, grade_values, load_decision
+from .deploy.predict import PREFIX
 from .evidence import SeedPredictions
 from .images import ImageSource, as_source, to_batch
 from .tasks import ONE_CLASS, Task, task_of
 
-PREFIX = "p_"
-
-# Camera files are standardised at this size first, as datasets are, and only then shrunk to the model's input.
-_STANDARD_SIZE = 512
+# Grades and names of patients may look like numbers.
+_WORDS = ("file_name", "patient_id", "split", "true", "predicted", "action", "said", "set")
 
 
 def predict_images(
@@ -105,7 +104,7 @@ def read_predictions(path: Path | str) -> tuple[pd.DataFrame, tuple[str, ...]]:
         UserError: missing, not a predictions.csv, or a class in `true` that has no column.
     """
     try:
-        table = pd.read_csv(path, keep_default_na=False, dtype={"patient_id": str, "true": str, "predicted": str})
+        table = pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(_WORDS, str))
     except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"cannot be read ({error})", path=path) from error
     classes = tuple(name.removeprefix(PREFIX) for name in table.columns if name.startswith(PREFIX))
@@ -156,7 +155,7 @@ def predict(
     where = choose_device(device)
     model, about = load_classifier(run, where)
     task, decision = task_of(about.target), load_decision(run, about)
-    paths = [path for file in files for path in _image_files(Path(file))]
+    paths = [path for file in files for path in image_files(Path(file))]
     rows, problems = [], []
     with Progress(len(paths), "predicting", quiet=quiet) as progress:
         for path in paths:
@@ -204,13 +203,4 @@ def _standardized(path: Path, size: int, illumination: str) -> np.ndarray:
     fov = find_field_of_view(image)
     if fov.confidence < HOPELESS:
         raise UserError(f"no usable field of view (confidence {fov.confidence:.2f}): {fov.reason}", path=path)
-    return fit_square(standardize(image, _STANDARD_SIZE, illumination, fov).image, size)
-
-
-def _image_files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.rglob("*") if is_image_name(file))
-    if not found:
-        raise UserError(f"holds no image file ({', '.join(SUFFIXES)})", path=path)
-    return found
+    return fit_square(standardize(image, STANDARD_SIZE, illumination, fov).image, size)

@@ -32,8 +32,9 @@ def classify_export(
     device: Device = "auto", quiet: Quiet = False, json: Json = False,
 ) -> None:  # fmt: skip
     """Write a classifier as one ONNX file that answers without torch."""
+    from ..classify.checkpoint import load_classifier
     from ..classify.deploy.export import export
-    from ..classify.deploy.web_page import write_page
+    from ..classify.deploy.web_page import refuse_page, write_page
     from ..classify.deploy.web_runtime import runtime_files
     from ..runtime.errors import UserError
 
@@ -44,7 +45,11 @@ def classify_export(
     if only_page != (out is None):
         hint = "Give a run and the model file to write: RUN OUT.onnx; or a model file alone and --web FOLDER."
         raise UserError("export was given too much or too little", hint=hint)
-    parts = {} if web is None else runtime_files(runtime)  # before the long work
+    parts = {}
+    if web is not None:  # before the long work
+        if not only_page:
+            refuse_page(web, load_classifier(run)[1].illumination, run)
+        parts = runtime_files(runtime)
     made = [] if only_page else [export(run, out, precision=precision, data=data, device=device, quiet=quiet)]
     made += [] if web is None else [write_page(out or run, web, parts)]
     facts = {name: value for part in made for name, value in part.summary().items()}
@@ -72,8 +77,10 @@ def classify_predict(
     if overlays is not None:
         raise UserError("--overlays is for model files", path=model, hint="Make one: fundus-classify export.")
     from ..classify.predictions import predict
-    from ..runtime.files import write_text
+    from ..runtime.files import refuse_folder, write_text
 
+    if out is not None:
+        refuse_folder(out)
     table = predict(model, files, device=device, quiet=quiet, tta=tta)
     if out is not None:
         write_text(out, table.to_csv(index=False))

@@ -60,9 +60,11 @@ def predict_with_file(
 ) -> None:  # fmt: skip
     """Print what a model file says of camera files, for both ways to ask."""
     from ..classify.deploy.predict import predict_files, table_csv, table_lines
-    from ..runtime.files import write_text
+    from ..runtime.files import refuse_folder, write_text
     from .show import HEMOGLOBIN_NOTE, show
 
+    if out is not None:
+        refuse_folder(out)
     rows = predict_files(model, files, overlays=overlays, quiet=quiet)
     if out is not None:
         write_text(out, table_csv(rows))

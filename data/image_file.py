@@ -62,6 +62,20 @@ def is_image_name(path: Path) -> bool:
     return suffix in SUFFIXES or ((not suffix or suffix[1:].isdigit()) and has_dicom_magic(path))
 
 
+def image_files(path: Path) -> list[Path]:
+    """The file, or every image file of the folder, sorted.
+
+    Raises:
+        UserError: a folder without one.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.rglob("*") if is_image_name(file))
+    if not found:
+        raise UserError(f"holds no image file ({', '.join(SUFFIXES)})", path=path)
+    return found
+
+
 def read_image(path: Path | str) -> np.ndarray:
     """Decode an image file, turned upright.
 

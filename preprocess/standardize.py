@@ -12,6 +12,9 @@ from .dataset_masks import whole_field
 from .field_of_view import FieldOfView, find_field_of_view
 from .illumination import correct_illumination
 
+STANDARD_SIZE = 512
+"""Side at which camera files are standardised before a classifier's own size, as datasets are, pixels."""
+
 
 @dataclass(frozen=True)
 class Standardized:

@@ -17,8 +17,13 @@ from .errors import UserError
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside `path` with the same suffix; renamed to `path` on success, removed on any error."""
+    """A temporary path beside `path` with the same suffix; renamed to `path` on success, removed on any error.
+
+    Raises:
+        UserError: `path` is a folder, or its folder cannot be made.
+    """
     path = Path(path)
+    refuse_folder(path)
     make_folder(path.parent)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".partial-", suffix=path.suffix)
     os.close(handle)
@@ -38,7 +43,7 @@ def appearing_folder(path: Path | str) -> Iterator[Path]:
 
     `path` may be an empty folder. What a killed process left behind is removed by the next one.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # "." has no name of its own
     folder = path.with_name(path.name + ".partial")
     if folder.exists():
         shutil.rmtree(folder)
@@ -57,6 +62,12 @@ def refuse_existing(path: Path | str) -> None:
     path = Path(path)
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UserError("already exists and is not empty", path=path, hint="Name another folder, or remove this one.")
+
+
+def refuse_folder(path: Path | str) -> None:
+    """Raise UserError when `path`, where a file is to be written, is a folder."""
+    if Path(path).is_dir():
+        raise UserError("is a folder, but a file is needed there", path=path)
 
 
 def make_folder(path: Path) -> None:

@@ -20,6 +20,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -95,7 +97,7 @@ class Rules:
             known = facts["familiarity"] and Familiarity.from_dict(facts["familiarity"])
             rules = cls(**plain, **sets, familiarity=known)
             _check(rules)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, OverflowError) as error:
             raise ValueError(f"rules that are incomplete or damaged ({error})") from error
         return rules
 
@@ -181,8 +183,9 @@ def _decided(rules: Rules, values: np.ndarray) -> int:
         # The head "regression" gives neighbours a and b the odds exp((value - (a + b) / 2) / temperature). The likeliest pair
         # is taken: far from the value the probabilities vanish.
         low = int(np.argmax(values[:-1] * values[1:]))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            value = low + 0.5 + rules.temperature * float(np.log(values[low + 1]) - np.log(values[low]))
+        if not values[low] * values[low + 1] > 0:  # so near one grade that no other has a probability
+            return int(np.argmax(values))
+        value = low + 0.5 + rules.temperature * float(np.log(values[low + 1]) - np.log(values[low]))
         return int(sum(value >= cut for cut in rules.cuts))
     return int(np.argmax(values if rules.multipliers is None else values * np.asarray(rules.multipliers)))
 
@@ -226,11 +229,33 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _check_types(rules: Rules) -> None:
+    for name in ("classes", "notes"):
+        words = getattr(rules, name)
+        if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
+            raise ValueError(f"rules whose {name} are not texts")
+    tuples = {name: getattr(rules, name) for name in ("multipliers", "thresholds", "cuts")}
+    for name in filter(partial(getattr, rules), _SETS):
+        tuples |= {f"{name}: {part}": values for part, values in vars(getattr(rules, name)).items()}
+    plain = {name: (getattr(rules, name),) for name in ("quality", "retina", "level", "attained", "temperature")}
+    plain["half_width"] = None if rules.half_width is None else (rules.half_width,)
+    for name, values in (tuples | plain).items():
+        if values is not None and not (isinstance(values, tuple) and all(map(_is_number, values))):
+            raise ValueError(f"rules in which {name} is no finite number")
+    if not rules.temperature > 0:
+        raise ValueError("rules with a temperature that is not above 0")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
 def _check(rules: Rules) -> None:
+    _check_types(rules)
     classes = len(rules.classes)
     wanted = {"multipliers": classes, "thresholds": classes, "cuts": classes - 1}
     for name, number in wanted.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...data.targets import HEMOGLOBIN
+from ...data.targets import HEMOGLOBIN, MULTILABEL
 from ...version import __version__
 from ..tasks import task_of
 from .card_facts import NOT_REPORTED, CardFacts
@@ -11,15 +11,11 @@ INTENDED_USE = (
     "Research on the classification of colour fundus photographs. It is not a medical device, has not been assessed as one, "
     "and must not decide about patients."
 )
-LIMITS = (
-    "It was tested on held-out patients of the data that it was trained on; with other cameras, clinics and populations it may "
-    "be worse, and how much is not known until it is tested there.",
-    "It knows only its classes. A disease that is not among them is told as one of them.",
-    "Its reference labels are those of the dataset, with whatever mistakes these have.",
-    "Intervals cover the chance of which patients were tested, not the chance of another training run.",
-    "No evidence of a difference between subgroups is not evidence that there is none: small groups show only large ones.",
-)
-
+_ELSE = {
+    MULTILABEL: "It knows only its findings. A disease that is not among them is not told, or is told as one of them.",
+    HEMOGLOBIN: "It tells one number and no disease. A disease that shows in the photograph may move the number.",
+}
+_ELSE_OF_CLASSES = "It knows only its classes. A disease that is not among them is told as one of them."
 
 WHERE = {
     "title": "its title", "summary": "below its title", "intended use": "section Intended use",
@@ -36,14 +32,26 @@ def answers(facts: CardFacts) -> dict[str, str]:
     return {name: text for name, text in found.items() if text and text != NOT_REPORTED}
 
 
+def limits(facts: CardFacts) -> list[str]:
+    """What nobody should expect of it, whole sentences."""
+    return [
+        f"It was tested on held-out {facts.people} of the data that it was trained on; with other cameras, clinics and populations "
+        "it may be worse, and how much is not known until it is tested there.",
+        _ELSE.get(facts.about.target, _ELSE_OF_CLASSES),
+        "Its reference labels are those of the dataset, with whatever mistakes these have.",
+        f"Intervals cover the chance of which {facts.people} were tested, not the chance of another training run.",
+        "No evidence of a difference between subgroups is not evidence that there is none: small groups show only large ones.",
+    ]
+
+
 def summary(facts: CardFacts) -> str:
     """The card in two sentences."""
     patients = {split: len(hashes) for split, hashes in facts.about.patients.items()}
-    trained = f"Trained on {patients.get('train', 0)} and tested on {patients.get('test', 0)} other patients"
+    trained = f"Trained on {patients.get('train', 0)} and tested on {patients.get('test', 0)} other {facts.people}"
     names = ("mae",) if facts.about.target == HEMOGLOBIN else ("macro_auroc", "decided_accuracy", "accuracy")
     shown = [name for name in names if name in facts.metrics.get("test", {})][:2]
     told = "; ".join(f"{spelled(name)} {interval_text(facts.metrics['test'][name])}" for name in shown)
-    return f"{trained} of {facts.about.dataset or 'a dataset without a name'}. On the test patients: {told or NOT_REPORTED}."
+    return f"{trained} of {facts.about.dataset or 'a dataset without a name'}. On the test {facts.people}: {told or NOT_REPORTED}."
 
 
 def interval_text(metric: dict) -> str:
@@ -69,7 +77,7 @@ def _purpose(facts: CardFacts) -> dict[str, str]:
         "title": f"{facts.model.name} for {about.target}: {', '.join(about.classes)}, from colour fundus photographs",
         "summary": summary(facts),
         "intended use": INTENDED_USE,
-        "aim": "developed, and evaluated on held-out patients",
+        "aim": f"developed, and evaluated on held-out {facts.people}",
         "limits": "section Limits",
     }
 
@@ -88,7 +96,7 @@ def _data(facts: CardFacts) -> dict[str, str]:
         "preparation": prepared,
         "input": "one colour fundus photograph of one eye, nothing else",
         "outcome": f"{about.target} of the dataset: {', '.join(about.classes)}; who determined it, and how: not reported",
-        "division": "by patient: no patient is in two of training, validation and test; recorded as hashes of patient ids",
+        "division": _division(facts),
         "patients": "section Data",
     }
     if dataset is None:
@@ -101,8 +109,19 @@ def _data(facts: CardFacts) -> dict[str, str]:
         "missing data": f"{left} images without a usable target were left out" if left else "no image was left out",
         "camera": ", ".join(sorted(cameras)),
         "demographics": "section Data" if (people.drop(columns="split") != NOT_REPORTED).any(axis=None) else "",
-        "training against test": "same dataset, other patients: section Data shows both",
+        "training against test": f"same dataset, other {facts.people}: section Data shows both",
     }
+
+
+def _division(facts: CardFacts) -> str:
+    if facts.people == "photographs":
+        return (
+            "by photograph: the dataset names no patients, so that photographs of one person may be in two of training, validation "
+            "and test; recorded as hashes of the photographs"
+        )
+    told = "by patient: no patient is in two of training, validation and test; recorded as hashes of patient ids"
+    share = facts.nameless
+    return f"{told}; {100 * share:.1f} % of the images name no patient, and count as one each" if share else told
 
 
 def _model(facts: CardFacts) -> dict[str, str]:
@@ -142,7 +161,7 @@ def _training(facts: CardFacts) -> dict[str, str]:
     return {
         "training": told + (f"; {len(synthetic)} sets of synthetic images were added" if synthetic else ""),
         "choice": f"of the evaluations during training the {'last' if config.get('keep') == 'last' else 'best'} by "
-                  f"{spelled(task_of(facts.about.target).quality.removeprefix('val_'))} on the validation patients",
+                  f"{spelled(task_of(facts.about.target).quality.removeprefix('val_'))} on the validation {facts.people}",
         "imbalance": f"sampling {config.get('sampling', NOT_REPORTED)}; class weights in the loss: "
                      f"{'yes' if config.get('class_weights') else 'no'}",
     }  # fmt: skip
@@ -154,7 +173,7 @@ def _figures(facts: CardFacts) -> dict[str, str]:
     columns = ", ".join(dict.fromkeys(group.column for group in groups))
     return {
         "measures": ", ".join(spelled(name) for name in facts.metrics.get("test", {}) if ":" not in name),
-        "uncertainty": "95 % intervals by resampling patients; Holm for subgroups",
+        "uncertainty": f"95 % intervals by resampling {facts.people}; Holm for subgroups",
         "performance": "section Performance" + (", section Subgroups" if groups else ""),
         "fairness": f"figures compared between groups by {columns}: section Subgroups" if groups else "",
         "cameras": "section Subgroups" if cameras else "",

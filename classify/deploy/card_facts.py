@@ -21,6 +21,7 @@ from ..checkpoint import About, load_classifier
 from ..decision import Decision, load_decision
 from ..explain.faithfulness import read_faithfulness
 from ..predictions import read_predictions
+from .stress import OPTIONS, weights_hash
 from .subgroups import COLUMNS, Subgroup, age_band, subgroups
 
 NOT_REPORTED = "not reported"
@@ -51,28 +52,46 @@ class CardFacts:
     file: dict
 
     @classmethod
-    def gather(cls, run: Path | str, file: dict | None = None) -> CardFacts:
+    def gather(cls, run: Path | str, file: dict | None = None, dataset: FundusDataset | None = None) -> CardFacts:
         """Read everything.
+
+        Args:
+            dataset: what it was trained on; by default what its config.yaml names, where that is still there.
 
         Raises:
             UserError: no run folder with a classifier, or a damaged file in it.
         """
         run = Path(run)
         model, about = load_classifier(run)
-        config = RunFolder(run).config
-        metrics, environment = (
-            read_json(p) if p.is_file() else {} for p in (run / "metrics.json", run / "environment.json")
-        )
-        if not metrics:
-            raise UserError("has no metrics.json: its training has not ended", path=run,
-                            hint="End it with fundus-classify train --resume.")  # fmt: skip
-        decision = load_decision(run, about)
-        return cls(run, model, about, decision, config, environment, metrics, _dataset(config), file or {})
+        config, metrics, decision = RunFolder(run).config, ended_metrics(run), load_decision(run, about)
+        environment = read_json(run / "environment.json") if (run / "environment.json").is_file() else {}
+        dataset = dataset or _dataset(config)
+        return cls(run, model, about, decision, config, environment, metrics, dataset, file or {})
 
     @property
     def one_class(self) -> bool:
         """Whether it tells one class of several."""
         return self.about.target not in (MULTILABEL, HEMOGLOBIN)
+
+    @cached_property
+    def nameless(self) -> float:
+        """Share of the run's images whose patient the dataset does not name, 0..1: each counts as a patient of its own."""
+        if self.dataset is not None:
+            rows = np.concatenate(list(self.rows_of.values()))
+            return float((self.dataset.column("patient_id").to_numpy()[rows] == "").mean()) if len(rows) else 0.0
+        path = self.run / "predictions.csv"
+        if not path.is_file():
+            return 0.0
+        try:
+            told = pd.read_csv(path, usecols=["patient_id"], dtype=str, keep_default_na=False)["patient_id"]
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot be read ({error})", path=path) from error
+        return float(told.str.startswith("image ").mean()) if len(told) else 0.0
+
+    @property
+    def people(self) -> str:
+        """What the splits hold: "patients", or "photographs" where the dataset names no patients."""
+        return "photographs" if self.nameless == 1 else "patients"
 
     def said(self, name: str) -> str:
         """An entry of the dataset's dataset.json, or "not reported"."""
@@ -89,8 +108,8 @@ class CardFacts:
         return {split: np.flatnonzero(known & np.isin(hashes, self.about.patients.get(split, []))) for split in SPLITS}
 
     def patients_table(self) -> pd.DataFrame:
-        """One row a split: patients, and, where the dataset is there, images and images of each class."""
-        rows = [{"split": split, "patients": len(self.about.patients.get(split, []))} for split in SPLITS]
+        """One row a split: patients (see `people`), and, where the dataset is there, images and images of each class."""
+        rows = [{"split": split, self.people: len(self.about.patients.get(split, []))} for split in SPLITS]
         for row in rows if self.dataset is not None else ():
             part = self.dataset.subset(self.rows_of[row["split"]])
             row["images"] = len(part)
@@ -128,8 +147,11 @@ class CardFacts:
         return subgroups(table, classes, _people(part)) if len(table) else []
 
     def stress(self) -> list[dict]:
-        """The results of `fundus-classify stress` that lie in the run folder."""
-        found = [read_json(path) for path in sorted(self.run.glob("stress-*/stress.json"))]
+        """The results of `fundus-classify stress` on these weights that lie in the run folder."""
+        weights = weights_hash(self.run)
+        folders = [path.parent for path in sorted(self.run.glob("stress-*/stress.json"))]
+        folders = [folder for folder in folders if (folder / OPTIONS).is_file()]
+        found = [read_json(f / "stress.json") for f in folders if read_json(f / OPTIONS).get("classifier") == weights]
         return [one for one in found if one.get("kind") == "fundus-synth stress"]
 
     def explanations(self) -> list[str]:
@@ -141,6 +163,19 @@ class CardFacts:
         """{folder: metrics} of `fundus-classify evaluate` on other datasets, in the run folder."""
         found = {path.parent.name: read_json(path) for path in sorted(self.run.glob("evaluation-*/metrics.json"))}
         return {name: one["test"] for name, one in found.items() if isinstance(one.get("test"), dict)}
+
+
+def ended_metrics(run: Path | str) -> dict:
+    """metrics.json of a run.
+
+    Raises:
+        UserError: there is none, because its training has not ended.
+    """
+    path = Path(run) / "metrics.json"
+    if not path.is_file():
+        raise UserError("has no metrics.json: its training has not ended", path=run,
+                        hint="End it with fundus-classify train --resume.")  # fmt: skip
+    return read_json(path)
 
 
 def _dataset(config: dict) -> FundusDataset | None:

@@ -1,7 +1,9 @@
 """`fundus-classify export`: a run -> one ONNX file that answers without torch.
 
-The file is written only when it says what PyTorch says. Both look at every validation image; no probability may differ by more than
-`TOLERANCE`, and 8 bits are kept only if they cost less than `WORST_LOSS` of kappa and of macro AUC on them.
+Both the file and PyTorch look at every validation image. In single precision no probability may differ by more than `TOLERANCE`,
+else nothing is written. Half precision and 8 bits change probabilities by more than that; they are kept only if they cost less than
+`WORST_LOSS` of kappa and of macro AUC on these images. What the answers follow from, the conformal sets and the limit of what is
+familiar, is fitted to what the chosen file says.
 """
 
 from __future__ import annotations
@@ -11,35 +13,39 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ...data.dataset import FundusDataset
+from ...preprocess.standardize import STANDARD_SIZE
 from ...runtime.errors import UserError
-from ...runtime.files import make_folder, read_json, refuse_existing, without_nan, write_bytes
+from ...runtime.files import make_folder, refuse_existing, without_nan, write_bytes
 from ...runtime.runs import RunFolder
 from ...version import __version__
 from ..backbones import Classifier
 from ..checkpoint import About, load_classifier
 from ..decision import Decision, load_decision
 from .answer import Rules
-from .fit_rules import fit_rules
+from .card_facts import ended_metrics
+from .fit_rules import fit_rules, refitted
 from .model_card import write_model_card
-from .model_file import FORMAT, KEY, KIND, STANDARD_SIZE, ModelFile, open_model
+from .model_file import FORMAT, KEY, KIND, ModelFile, open_model
 from .network_graph import DeployedNetwork
-from .parity import Parity, ValidationImages, measure_parity, training_images
+from .parity import Parity, Told, ValidationImages, measure_parity, training_images
 from .quantise import to_half, to_int8
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 FP32, FP16, INT8 = PRECISIONS = ("fp32", "fp16", "int8")
+_TRIED = {FP32: (), FP16: (FP16,), INT8: (INT8, FP16)}
 TOLERANCE = 1e-3
 WORST_LOSS = 0.01
 _OPSET = 18
@@ -58,7 +64,7 @@ class Exported:
         size: of the file, bytes.
         parity: of this file against PyTorch.
         float_parity: of the same graph in single precision.
-        note: why it is not int8 where that was asked for; else "".
+        note: why it is not of the precision that was asked for; else "".
     """
 
     path: Path
@@ -92,7 +98,8 @@ def export(
     Args:
         run: a run folder of `train`.
         out: the file, *.onnx.
-        precision: fp32, fp16 (see `quantise.to_half`) or int8 (see `quantise.to_int8`), which becomes fp16 where it costs too much.
+        precision: fp32, fp16 (see `quantise.to_half`) or int8 (see `quantise.to_int8`). Where int8 costs too much, fp16 is tried,
+            and where that does, fp32 is kept.
         data: what the run was trained on, for calibration, rules and the comparison with PyTorch; by default what its
             config.yaml names.
         device: for the passes of PyTorch over the dataset.
@@ -107,6 +114,7 @@ def export(
     reference, about = load_classifier(run)
     if reference.size > STANDARD_SIZE:
         raise UserError(f"looks at {reference.size} pixels; a model file can at most at {STANDARD_SIZE}", path=run)
+    ended_metrics(run)  # before the long work
     dataset = _dataset(run, data)
     decision = load_decision(run, about)
     validation = ValidationImages.of(dataset, about, reference.size)
@@ -115,27 +123,29 @@ def export(
         raise UserError("has too few validation patients to tell how far off its number can be", path=run)
     facts = _facts(run, reference, about, decision, rules, dataset)
     make_folder(out.parent)
-    plain = trace(load_classifier(run)[0], about, decision)
+    graph = trace(load_classifier(run)[0], about, decision)
+    truth = validation.told_by_torch(reference, decision, quiet)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".partial-") as name:
         folder = Path(name)
-        truth = validation.told_by_torch(reference, decision, quiet)
-        float_parity = measure_parity(_written(plain, facts, FP32, folder), validation, truth, quiet)
-        _refuse_difference(float_parity, out)
-        chosen, parity, note = plain, float_parity, ""
-        if precision == INT8:
-            examples = training_images(dataset, about, reference.size, _CALIBRATION_IMAGES)
-            chosen = to_int8(plain, examples, folder)
-            parity = measure_parity(_written(chosen, facts, INT8, folder), validation, truth, quiet)
-            note = _too_much(parity)
-            precision = FP16 if note else INT8
-        if precision == FP16:
-            chosen = to_half(plain)
-            parity = measure_parity(_written(chosen, facts, FP16, folder), validation, truth, quiet)
-    facts |= {"precision": precision, "parity": parity.summary()}
-    content = _with_facts(chosen, facts)
-    write_model_card(run, _card(out), model_facts=facts)
+
+        def measured(model: ModelProto, precision: str) -> _Candidate:
+            told = validation.told_by_file(_written(model, facts, precision, folder), quiet)
+            return _Candidate(model, precision, told, measure_parity(told, truth, validation))
+
+        makers = {
+            INT8: lambda: to_int8(graph, training_images(dataset, about, reference.size, _CALIBRATION_IMAGES), folder),
+            FP16: lambda: to_half(graph),
+        }
+        plain = measured(graph, FP32)
+        _refuse_difference(plain.parity, out)
+        chosen, note = _smallest(plain, (measured(makers[name](), name) for name in _TRIED[precision]))
+    people = np.asarray(validation.dataset.patient_keys, dtype=str)
+    rules = refitted(rules, about, decision, validation.truth, chosen.told.values, chosen.told.features, people)
+    facts |= {"precision": chosen.precision, "parity": chosen.parity.summary(), "rules": rules.to_dict()}
+    content = _with_facts(chosen.model, facts)
+    write_model_card(run, _card(out), model_facts=facts, dataset=dataset)
     write_bytes(out, content)
-    return Exported(out, precision, len(content), parity, float_parity, note)
+    return Exported(out, chosen.precision, len(content), chosen.parity, plain.parity, note)
 
 
 def trace(model: Classifier, about: About, decision: Decision) -> ModelProto:
@@ -212,7 +222,7 @@ def _facts(
             "patients": {split: len(hashes) for split, hashes in about.patients.items()},
             "started_from": model.loaded,
         },
-        "metrics": read_json(Path(run) / "metrics.json").get("test", {}),
+        "metrics": ended_metrics(run).get("test", {}),
     }
 
 
@@ -239,12 +249,27 @@ def _refuse_difference(parity: Parity, out: Path) -> None:
         )
 
 
-def _too_much(parity: Parity) -> str:
-    """Why 8 bits are not kept; "" when they are."""
-    if parity.loss < WORST_LOSS:
-        return ""
-    found = ", ".join(f"{name} {parity.torch[name]:.4f} to {parity.file[name]:.4f}" for name in parity.torch)
-    return f"int8 was not kept, for on the validation images it changes {found}; written as fp16"
+@dataclass(frozen=True)
+class _Candidate:
+    """A graph that may be written, and what it told about the validation images."""
+
+    model: ModelProto
+    precision: str
+    told: Told
+    parity: Parity
+
+
+def _smallest(plain: _Candidate, smaller: Iterable[_Candidate]) -> tuple[_Candidate, str]:
+    """The first of the smaller ones that does not cost too much, else the plain one; and why others were not kept."""
+    notes, chosen = [], plain
+    for candidate in smaller:
+        if candidate.parity.loss < WORST_LOSS:
+            chosen = candidate
+            break
+        torch, file = candidate.parity.torch, candidate.parity.file
+        found = ", ".join(f"{name} {value:.4f} to {file[name]:.4f}" for name, value in torch.items())
+        notes.append(f"{candidate.precision} was not kept, for on the validation images it changes {found}")
+    return chosen, "; ".join([*notes, f"written as {chosen.precision}"]) if notes else ""
 
 
 def _bare(model: ModelProto) -> ModelProto:

@@ -76,9 +76,10 @@ class Familiarity:
             KeyError, TypeError, ValueError: incomplete or damaged.
         """
         means, directions, variances = (_unpacked(facts[name]) for name in _ARRAYS)
-        rest, limit, level = (float(facts[name]) for name in ("rest", "limit", "level"))
+        rest, limit, level = numbers = [float(facts[name]) for name in ("rest", "limit", "level")]
         fits = means.ndim == directions.ndim == 2 and means.shape[1] == directions.shape[1]
-        if not fits or variances.shape != directions.shape[:1] or not min(rest, limit, *variances) > 0:
+        fits = fits and variances.shape == directions.shape[:1] and np.isfinite(numbers).all()
+        if not fits or not min(rest, limit, *variances) > 0:
             raise ValueError("arrays that do not belong together, or a variance that is not above 0")
         return cls(means, directions, variances, rest, limit, level)
 

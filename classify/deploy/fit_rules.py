@@ -9,6 +9,7 @@ patients that nothing was chosen on.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from ..decision import Decision, load_decision
 from ..images import ImageSource
 from ..tasks import task_of
 from .answer import Rules
-from .conformal import LEVEL, ClassSets, fit_class_sets, fit_half_width, fit_presence
+from .conformal import LEVEL, ClassSets, fit_class_sets, fit_half_width, fit_presence, patient_quantile
 from .familiarity import Familiarity, fit_familiarity
 from .features import told_and_features
 
@@ -41,7 +42,8 @@ def fit_rules(
         level: share of the patients of each class whose set is to hold the right answer, 0..1.
 
     Raises:
-        UserError: no classifier, or no image of its training or of its validation patients in the dataset.
+        UserError: no classifier, one whose features are the same for every image, or no image of its training or of its
+            validation patients in the dataset.
     """
     where = choose_device(device)
     model, about = load_classifier(run, where)
@@ -53,10 +55,15 @@ def fit_rules(
     learned = len(rows["train"])
     patients = np.asarray(dataset.patient_keys, dtype=str)
     truth = target_of(about.target, about.classes).labels(dataset)
-    familiarity = fit_familiarity(
-        features[:learned], _groups(about, truth[rows["train"]]), patients[rows["train"]],
-        features[learned:], patients[rows["val"]],
-    )  # fmt: skip
+    try:
+        familiarity = fit_familiarity(
+            features[:learned], _groups(about, truth[rows["train"]]), patients[rows["train"]],
+            features[learned:], patients[rows["val"]],
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(
+            f"tells nothing apart ({error})", path=run, hint="Train it for longer, or at a smaller learning rate."
+        ) from error
     return rules_of(about, decision, truth[rows["val"]], told[learned:], patients[rows["val"]], familiarity, level)
 
 
@@ -71,21 +78,47 @@ def rules_of(
         told: of `predict_images`, not yet calibrated.
         patients: (n,).
     """
+    calibrated = told if about.target == HEMOGLOBIN else decision.calibrated(told)
+    return _rules_of_calibrated(about, decision, truth, calibrated, patients, familiarity, level)
+
+
+def refitted(
+    rules: Rules, about: About, decision: Decision, truth: np.ndarray, told: np.ndarray, features: np.ndarray, patients: np.ndarray
+) -> Rules:  # fmt: skip
+    """The rules for a model file, whose smaller numbers may say something else than the network: what familiar photographs look
+    like stays, and how far that reaches and the sets follow from what the file says of the validation images.
+
+    Args:
+        rules: of `fit_rules`.
+        truth, patients: as in `rules_of`.
+        told: calibrated, as the file tells it: float (n, k).
+        features: float (n, d), as the file gives them.
+    """
+    known = rules.familiarity
+    if known is not None:
+        known = replace(known, limit=patient_quantile(known.distances(features), patients, known.level))
+    return _rules_of_calibrated(about, decision, truth, told, patients, known, rules.level)
+
+
+def _rules_of_calibrated(
+    about: About, decision: Decision, truth: np.ndarray, told: np.ndarray, patients: np.ndarray,
+    familiarity: Familiarity | None, level: float,
+) -> Rules:  # fmt: skip
     shared = {
         "classes": about.classes, "level": level, "temperature": decision.temperature, "multipliers": decision.multipliers,
         "cuts": decision.cuts, "thresholds": decision.thresholds, "familiarity": familiarity,
     }  # fmt: skip
     if about.target == HEMOGLOBIN:
         half, attained = fit_half_width(told[:, 0] - truth, patients, level)
-        return Rules(**shared, half_width=half, attained=attained)
-    probabilities = decision.calibrated(told)
+        notes = _notes_of_interval(len(np.unique(patients)), attained, level)
+        return Rules(**shared, half_width=half, attained=attained, notes=notes)
     if about.target == MULTILABEL:
-        present, absent = fit_presence(truth, probabilities, patients, level)
+        present, absent = fit_presence(truth, told, patients, level)
         notes = (*_notes(about, present, level), *_notes(about, absent, level, "no "))
         return Rules(
             **shared, present=present, absent=absent, attained=min(*present.levels, *absent.levels), notes=notes
         )
-    sets = fit_class_sets(truth, probabilities, patients, level)
+    sets = fit_class_sets(truth, told, patients, level)
     return Rules(**shared, sets=sets, attained=min(sets.levels), notes=_notes(about, sets, level))
 
 
@@ -105,6 +138,15 @@ def _rows(dataset: FundusDataset, about: About, split: str) -> np.ndarray:
 def _groups(about: About, truth: np.ndarray) -> np.ndarray:
     """Who has a mean of their own: the classes; where there are none, all are one."""
     return np.zeros(len(truth), dtype=int) if about.target in (HEMOGLOBIN, MULTILABEL) else truth
+
+
+def _notes_of_interval(patients: int, attained: float, level: float) -> tuple[str, ...]:
+    if attained >= level:
+        return ()
+    return (
+        f"{patients} validation patient{'s' * (patients != 1)} cannot show {level:.0%}; the interval is guaranteed to hold the "
+        f"right number for {math.floor(100 * attained + 1e-9)}% only.",
+    )
 
 
 def _notes(about: About, sets: ClassSets, level: float, before: str = "") -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from ...data.dataset import FundusDataset
 from ...data.targets import HEMOGLOBIN
 from ...runtime.files import write_text
 from ...runtime.report import Report
-from .card_answers import INTENDED_USE, LIMITS, WHERE, answers, interval_text, spelled, summary
+from .card_answers import INTENDED_USE, WHERE, answers, interval_text, limits, spelled, summary
 from .card_facts import NOT_REPORTED, CardFacts
 from .card_markdown import Markdown
 from .reporting_items import CLAIM, ITEMS, TRIPOD
@@ -23,13 +24,16 @@ from .subgroups import METRICS
 Page = Report | Markdown
 
 
-def write_model_card(run: Path | str, out_base: Path | str, *, model_facts: dict | None = None) -> tuple[Path, Path]:
+def write_model_card(
+    run: Path | str, out_base: Path | str, *, model_facts: dict | None = None, dataset: FundusDataset | None = None
+) -> tuple[Path, Path]:  # fmt: skip
     """Write `<out_base>.md` and `<out_base>.html`.
 
     Args:
         run: a run folder of `train`, whose training has ended.
         out_base: path without the suffix.
         model_facts: what an exported model file says of itself (its metadata), for the card of an export.
+        dataset: what the run was trained on; by default what its config.yaml names, where that is still there.
 
     Returns:
         Both paths.
@@ -37,7 +41,7 @@ def write_model_card(run: Path | str, out_base: Path | str, *, model_facts: dict
     Raises:
         UserError: no run folder with a classifier, or a damaged file in it.
     """
-    facts = CardFacts.gather(run, model_facts)
+    facts = CardFacts.gather(run, model_facts, dataset)
     title, lead = f"Model card: {facts.model.name} for {facts.about.target}", f"Not a medical device. {summary(facts)}"
     base = Path(out_base)
     markdown, report = Markdown(title, lead), Report(title, lead)
@@ -60,7 +64,7 @@ def _data(page: Page, facts: CardFacts) -> None:
     page.facts({"fingerprint": facts.about.fingerprint or NOT_REPORTED})
     if facts.dataset is None:
         page.text("The dataset is no longer where it was: images, classes and people of the splits are not reported.")
-    page.table(facts.patients_table(), "Patients are disjoint between splits.")
+    page.table(facts.patients_table(), f"{facts.people.capitalize()} are disjoint between splits.")
     if facts.dataset is not None:
         page.table(facts.people_table(), "People of each split, counted by image.")
 
@@ -76,15 +80,17 @@ def _decision(page: Page, facts: CardFacts) -> None:
         return
     decision = facts.decision
     page.section("Decision").text(
-        f"Probabilities are calibrated by a temperature of {decision.temperature:.3f}, fitted on the validation patients."
+        f"Probabilities are calibrated by a temperature of {decision.temperature:.3f}, fitted on the validation {facts.people}."
     )
     chosen = {"factor": decision.multipliers, "threshold": decision.thresholds}
     for name, values in chosen.items():
         if values is not None:
-            page.table(pd.DataFrame({"class": decision.classes, name: values}), "Fitted on the validation patients.")
+            page.table(
+                pd.DataFrame({"class": decision.classes, name: values}), f"Fitted on the validation {facts.people}."
+            )
     if decision.cuts is not None:
         between = [f"{low} | {high}" for low, high in zip(decision.classes, decision.classes[1:], strict=False)]
-        page.table(pd.DataFrame({"grades": between, "cut": decision.cuts}), "Fitted on the validation patients.")
+        page.table(pd.DataFrame({"grades": between, "cut": decision.cuts}), f"Fitted on the validation {facts.people}.")
     if decision.plain:
         page.text("The largest probability decides.")
 
@@ -97,8 +103,8 @@ def _performance(page: Page, facts: CardFacts) -> None:
         for name in names
     ]
     page.section("Performance").text(
-        "Estimate and 95 % interval over resampled patients. Test patients were never looked at in training; on the validation "
-        "patients the weights and the decision were chosen, so figures there are too good."
+        f"Estimate and 95 % interval over resampled {facts.people}. Test {facts.people} were never looked at in training; on the "
+        f"validation {facts.people} the weights and the decision were chosen, so figures there are too good."
     )
     page.table(pd.DataFrame(rows))
 
@@ -108,7 +114,9 @@ def _calibration(page: Page, facts: CardFacts) -> None:
     found = {spelled(name): interval_text(test[name]) for name in ("ece", "brier", "log_loss") if name in test}
     if found:
         page.section("Calibration").facts(found)
-        page.text("On the test patients. The calibration error is the mean distance between confidence and accuracy.")
+        page.text(
+            f"On the test {facts.people}. The calibration error is the mean distance between confidence and accuracy."
+        )
 
 
 def _subgroups(page: Page, facts: CardFacts) -> None:
@@ -120,8 +128,8 @@ def _subgroups(page: Page, facts: CardFacts) -> None:
         )
         return
     page.text(
-        "Of the test patients. Difference: the group minus all others whose column is known, with the 95 % interval over "
-        "resampled patients. A difference is claimed only where its p-value, corrected for all differences of this table by "
+        f"Of the test {facts.people}. Difference: the group minus all others whose column is known, with the 95 % interval over "
+        f"resampled {facts.people}. A difference is claimed only where its p-value, corrected for all differences of this table by "
         "Holm's method, is below 0.05. Macro AUC: over the classes with at least 10 images on both sides."
     )
     rows = []
@@ -130,7 +138,7 @@ def _subgroups(page: Page, facts: CardFacts) -> None:
             "by": group.column,
             "group": group.name,
             "images": group.images,
-            "patients": group.patients,
+            facts.people: group.patients,
         }
         for metric in METRICS:
             row[metric] = group.estimates[metric]
@@ -149,10 +157,10 @@ def _robustness(page: Page, facts: CardFacts) -> None:
     page.section("Robustness")
     results = facts.stress()
     if not results:
-        page.text("Not reported: fundus-classify stress was not run.")
+        page.text("Not reported: fundus-classify stress was not run on these weights.")
     for result in results:
         page.text(
-            f"Stress test on {result['images']} images of {result['patients']} unseen patients of {result['dataset']}:"
+            f"Stress test on {result['images']} images of {result['patients']} unseen {facts.people} of {result['dataset']}:"
         )
         page.points(result["verdicts"])
 
@@ -179,15 +187,24 @@ def _file(page: Page, facts: CardFacts) -> None:
         **{f"against PyTorch: {name.replace('_', ' ')}": _short(value) for name, value in parity.items()},
     })  # fmt: skip
     if rules:
-        page.text(
-            f"Sets of possible answers hold the right one for at least {100 * rules['attained']:.0f} % of the patients of every "
-            f"class (asked for: {100 * rules['level']:.0f} %), as far as new patients are like the validation patients."
-        )
-        page.points(rules.get("notes") or ["Every class had enough validation patients for that."])
+        page.text(_coverage(rules, facts))
+        page.points(rules.get("notes") or [f"There were enough validation {facts.people} for that."])
+
+
+def _coverage(rules: dict, facts: CardFacts) -> str:
+    """What the file's rules guarantee, in one sentence."""
+    shares = (
+        f"at least {100 * rules['attained']:.0f} % of the {facts.people}",
+        f"(asked for: {100 * rules['level']:.0f} %)",
+    )
+    alike = f"as far as new {facts.people} are like the validation {facts.people}."
+    if (half := rules.get("half_width")) is not None:
+        return f"The right number lies within {half:.2f} g/dL of the one told for {' '.join(shares)}, {alike}"
+    return f"Sets of possible answers hold the right one for {shares[0]} of every class {shares[1]}, {alike}"
 
 
 def _limits(page: Page, facts: CardFacts) -> None:
-    page.section("Limits").points(LIMITS)
+    page.section("Limits").points(limits(facts))
 
 
 def _guidelines(page: Page, facts: CardFacts) -> None:

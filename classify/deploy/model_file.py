@@ -18,7 +18,6 @@ from .onnx_contents import read_metadata
 
 KEY, KIND = "fundus_synth", "fundus-synth model"
 MAX_BYTES = 1 << 30
-STANDARD_SIZE = 512
 FORMAT = 1
 _INPUT = "image"
 _TEXTS = ("target", "head", "backbone", "illumination", "licence", "precision")
@@ -107,8 +106,10 @@ class ModelFile:
     def _check(self, seen: Seen, images: int) -> None:
         told = seen.probabilities if seen.probabilities is not None else seen.value
         rows = (images, len(self.classes)) if seen.probabilities is not None else (images,)
+        known = self.rules.familiarity
         features = seen.features is not None and seen.features.ndim == 2 and len(seen.features) == images
-        maps = seen.maps is None or (seen.maps.ndim == 4 and seen.maps.shape[:2] == rows)
+        features = features and (known is None or seen.features.shape[1] == known.means.shape[1])
+        maps = seen.maps is None or (seen.maps.ndim == 4 and seen.maps.shape[:2] == (images, len(self.classes)))
         if told is None or told.shape != rows or not np.isfinite(told).all() or not features or not maps:
             raise UserError("its network returns something else than it should", path=self.path, hint=_AGAIN)
 

@@ -83,6 +83,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)
+        if tag >> 32:  # readers in C++ cut it to 32 bits, and would find another field
+            raise ValueError("it is damaged, or no ONNX file")
         number, kind = tag >> 3, tag & 7
         if kind == _VARINT:
             value, at = _varint(message, at)

@@ -8,13 +8,15 @@ import numpy as np
 from ...preprocess.field_of_view import FieldOfView
 from .model_file import ModelFile, Seen
 
-_PATCHES = 8
+_GRID = 9
+_PATCH = 1 / 6  # of the picture's width
 _OPACITY = 0.6
 
 
 def class_map(model: ModelFile, image: np.ndarray, seen: Seen, chosen: int) -> np.ndarray:
     """What speaks for a class, place by place: the model's own class activation map, or, where it has none, by how much the
     answer falls when a patch is covered with the mean colour (Zeiler and Fergus, ECCV 2014, section 4.2).
+    The page's heat.js does the same.
 
     Args:
         image: uint8 (side, side, 3), standardised.
@@ -30,14 +32,19 @@ def class_map(model: ModelFile, image: np.ndarray, seen: Seen, chosen: int) -> n
 
 
 def _occlusion(model: ModelFile, image: np.ndarray, told: float, chosen: int) -> np.ndarray:
-    edges = np.linspace(0, len(image), _PATCHES + 1).astype(int)
-    color = image[image.any(axis=2)].mean(axis=0) if image.any() else 0
-    falls = np.zeros((_PATCHES, _PATCHES), np.float32)
-    for row in range(_PATCHES):
-        for column in range(_PATCHES):
-            covered = image.copy()
-            covered[edges[row] : edges[row + 1], edges[column] : edges[column + 1]] = color
-            falls[row, column] = told - model.look(covered[None]).told[0, chosen]
+    """By how much it falls, float32 (grid, grid); patches overlap, those centred outside the field of view stay 0."""
+    side, inside = len(image), image.any(axis=2)
+    color = np.rint(image[inside].mean(axis=0)) if inside.any() else 0
+    falls = np.zeros((_GRID, _GRID), np.float32)
+    for row, column in np.ndindex(falls.shape):
+        center = (np.array([row, column]) + 0.5) / _GRID * side
+        if np.hypot(*(center - side / 2)) > side / 2:
+            continue
+        edges = (np.floor(center + sign * _PATCH * side / 2 + 0.5) for sign in (-1, 1))
+        (top, left), (bottom, right) = (edge.clip(0, side).astype(int) for edge in edges)
+        covered = image.copy()
+        covered[top:bottom, left:right][inside[top:bottom, left:right]] = color
+        falls[row, column] = told - model.look(covered[None]).told[0, chosen]
     return falls
 
 

@@ -14,6 +14,7 @@ from ...data.schema import patient_hash
 from ...data.targets import HEMOGLOBIN, MULTILABEL
 from ...data.wider_targets import target_of
 from ...preprocess.dataset_masks import whole_field
+from ...preprocess.standardize import STANDARD_SIZE
 from ...runtime.errors import UserError
 from ...runtime.progress import Progress
 from ..backbones import Classifier
@@ -23,17 +24,24 @@ from ..metrics import binary_auroc, score
 from ..predictions import predict_images, present
 from ..tasks import task_of
 from .answer import give_answer
-from .model_file import STANDARD_SIZE, ModelFile
+from .model_file import ModelFile
 
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class Told:
-    """What was told about n images: calibrated probabilities (haemoglobin: the number) float64 (n, k), and what was decided."""
+    """What was told about n images.
+
+    Attributes:
+        values: calibrated probabilities (haemoglobin: the number), float64 (n, k).
+        labels: what was decided; [] for haemoglobin.
+        features: of a model file, float32 (n, d); None from PyTorch.
+    """
 
     values: np.ndarray
     labels: list[str]
+    features: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,13 @@ class Parity:
 
     @property
     def loss(self) -> float:
-        """By how much the file's worst metric falls behind PyTorch's; of haemoglobin the error by its share of PyTorch's."""
+        """By how much the file's worst metric falls behind PyTorch's; of haemoglobin the error by its share of PyTorch's.
+        nan when it cannot be told."""
         if "mae" in self.torch:
             return (self.file["mae"] - self.torch["mae"]) / max(self.torch["mae"], 1e-9)
-        return max(self.torch[name] - self.file[name] for name in self.torch)
+        # What the validation images cannot tell of either is no loss.
+        falls = [value - self.file[name] for name, value in self.torch.items() if np.isfinite(value)]
+        return float(np.max(falls)) if falls else float("nan")
 
     def summary(self) -> dict:
         """Plain values."""
@@ -122,18 +133,25 @@ class ValidationImages:
 
     def told_by_file(self, file: ModelFile, quiet: bool) -> Told:
         """What a model file tells."""
-        values, labels = [], []
+        values, labels, features = [], [], []
         for batch in self.squares(quiet):
             for square in batch:
                 seen = file.look(square[None])
                 values.append(seen.told[0])
+                features.append(seen.features[0])
                 labels.append(give_answer(file.rules, seen.told[0], seen.features[0], 1.0, "", 1.0).label)
-        return Told(np.stack(values).astype(np.float64), [] if self.about.target == HEMOGLOBIN else labels)
+        labels = [] if self.about.target == HEMOGLOBIN else labels
+        return Told(np.stack(values).astype(np.float64), labels, np.stack(features))
+
+    @property
+    def truth(self) -> np.ndarray:
+        """What is right: int (n,); of several labels 0/1 (n, k); of haemoglobin g/dL, float (n,)."""
+        return target_of(self.about.target, self.about.classes).labels(self.dataset)
 
     def metrics(self, told: Told) -> dict[str, float]:
         """Macro AUROC; of one class an image also kappa of the decisions, quadratic for grades; of haemoglobin the mean
         absolute error in g/dL."""
-        truth = target_of(self.about.target, self.about.classes).labels(self.dataset)
+        truth = self.truth
         if self.about.target == HEMOGLOBIN:
             return {"mae": float(np.abs(told.values[:, 0] - truth).mean())}
         if self.about.target == MULTILABEL:
@@ -150,12 +168,13 @@ class ValidationImages:
 
         numbers = {name: k for k, name in enumerate(self.about.classes)}
         weights = "quadratic" if self.about.target == "grade" else None
-        return float(cohen_kappa_score(truth, [numbers[label] for label in labels], weights=weights))
+        told = [numbers[label] for label in labels]
+        # Of grades that nobody has and nothing tells, the distance between the others would be lost.
+        return float(cohen_kappa_score(truth, told, labels=range(len(numbers)), weights=weights))
 
 
-def measure_parity(file: ModelFile, images: ValidationImages, truth: Told, quiet: bool) -> Parity:
-    """Compare a model file with what PyTorch told."""
-    told = images.told_by_file(file, quiet)
+def measure_parity(told: Told, truth: Told, images: ValidationImages) -> Parity:
+    """Compare what a model file told with what PyTorch told."""
     same = sum(a == b for a, b in zip(told.labels, truth.labels, strict=True)) if truth.labels else None
     difference = float(np.abs(told.values - truth.values).max())
     return Parity(len(truth.values), difference, same, images.metrics(truth), images.metrics(told))

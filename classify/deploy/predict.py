@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.image_file import SUFFIXES, is_image_name, write_image
+from ...data.image_file import image_files, write_image
 from ...runtime.errors import UserError
 from ...runtime.files import make_folder, refuse_existing
 from ...runtime.progress import Progress
@@ -26,6 +26,7 @@ from .photograph import Prepared, Recipe, prepare
 
 Row = dict[str, object]
 PREFIX = "p_"
+"""Of the columns of probabilities."""
 _WORTH_WORKERS = 16  # files; starting processes takes as long as a few photographs
 _SECONDS, _MEMORY = 120.0, 4 << 30  # that one file may cost a worker
 
@@ -65,20 +66,6 @@ def predict_files(
     if rows and all(row["problem"] for row in rows):
         raise UserError(str(rows[0]["problem"]), path=rows[0]["file"])
     return rows
-
-
-def image_files(path: Path) -> list[Path]:
-    """The file, or every image file of the folder, sorted.
-
-    Raises:
-        UserError: a folder without one.
-    """
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.rglob("*") if is_image_name(file))
-    if not found:
-        raise UserError(f"holds no image file ({', '.join(SUFFIXES)})", path=path)
-    return found
 
 
 def table_csv(rows: Sequence[Row]) -> str:

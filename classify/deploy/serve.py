@@ -14,7 +14,7 @@ from ...runtime.errors import UserError
 from .web_page import VERSION, write_page
 from .web_runtime import runtime_files
 
-HOST, PORT = "127.0.0.1", 8765
+HOST = "127.0.0.1"
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "worker-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'"
@@ -65,7 +65,7 @@ def serve(source: Path | str, port: int, runtime: Path | str | None, announce: C
             server.server_close()
 
 
-def page_server(folder: Path | str, port: int = PORT) -> ThreadingHTTPServer:
+def page_server(folder: Path | str, port: int) -> ThreadingHTTPServer:
     """A server of this machine alone; `serve_forever` starts it, `server_close` frees the port.
 
     Only the files that the folder holds now are handed out, by their exact names.

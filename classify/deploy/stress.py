@@ -13,6 +13,7 @@ from ...data.cache import image_cache
 from ...data.dataset import FundusDataset
 from ...data.targets import HEMOGLOBIN, MULTILABEL
 from ...data.wider_targets import target_of
+from ...preprocess.standardize import STANDARD_SIZE
 from ...runtime.devices import choose_device
 from ...runtime.errors import UserError
 from ...runtime.files import read_json, refuse_existing, sha256_file, write_json
@@ -30,9 +31,8 @@ from .stress_report import write_stress_report
 from .stress_result import StressResult, stress_result
 from .stress_units import NONE, Subject, unit_table
 
-SIDE = 512  # of the standardised pictures, in pixels; camera files get the same before a model sees them
 KINDS = (*DAMAGES, *ATTACKS)
-_OPTIONS, _RULES = "options.json", "rules.json"
+OPTIONS, _RULES = "options.json", "rules.json"
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def stress(
     options = _options(run, chosen, seed)
     _check_folder(folder, options, resume)
     rules = _rules(folder, options, run, dataset, device, quiet)
-    pictures = image_cache(chosen, SIDE, quiet=quiet)
+    pictures = image_cache(chosen, STANDARD_SIZE, quiet=quiet)
     subject = Subject(chosen, labels, pictures, model, load_decision(run, about), rules, where, seed)
     units = [(NONE, 0), *((kind, severity) for kind in kinds for severity in severities)]
     tables = _run_units(subject, units, folder / "units", quiet)
@@ -117,6 +117,13 @@ def held_out_images(dataset: FundusDataset, about: About, count: int, seed: int)
     return dataset.subset(rows), labels[rows]
 
 
+def weights_hash(run: Path | str) -> str:
+    """SHA-256 of a classifier's weights, which options.json of its stress tests holds."""
+    folder = Path(run)
+    folder = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    return sha256_file(folder / "classifier.safetensors")
+
+
 def _refuse_other_targets(about: About, run: Path | str) -> None:
     if about.target in (MULTILABEL, HEMOGLOBIN):
         raise UserError(
@@ -126,17 +133,14 @@ def _refuse_other_targets(about: About, run: Path | str) -> None:
 
 
 def _options(run: Path | str, chosen: FundusDataset, seed: int) -> dict:
-    folder = Path(run)
-    folder = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
-    weights = sha256_file(folder / "classifier.safetensors")
-    return {"classifier": weights, "images": chosen.fingerprint, "seed": seed, "side": SIDE}
+    return {"classifier": weights_hash(run), "images": chosen.fingerprint, "seed": seed, "side": STANDARD_SIZE}
 
 
 def _check_folder(folder: Path, options: dict, resume: bool) -> None:
-    if not (resume and (folder / _OPTIONS).is_file()):
+    if not (resume and (folder / OPTIONS).is_file()):
         refuse_existing(folder)
         return
-    before = read_json(folder / _OPTIONS)
+    before = read_json(folder / OPTIONS)
     different = [name for name in options if before.get(name) != options[name]]
     if different:
         raise UserError(
@@ -149,7 +153,7 @@ def _rules(folder: Path, options: dict, run: Path | str, dataset: FundusDataset,
     path = folder / _RULES
     if not path.is_file():
         fitted = fit_rules(run, _learned_from(run, dataset), device=device, quiet=quiet)
-        write_json(folder / _OPTIONS, options)
+        write_json(folder / OPTIONS, options)
         write_json(path, fitted.to_dict())
     try:
         return Rules.from_dict(read_json(path))

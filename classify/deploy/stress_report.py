@@ -61,10 +61,10 @@ def write_stress_report(path: Path, result: StressResult, example: np.ndarray) -
 
 def _lead(result: StressResult) -> str:
     costly = [kind for kind in result.kinds if any(unit.costs for unit in result.of_kind(kind))]
-    named = f"{', '.join(costly)} cost" if len(costly) > 1 else f"{costly[0]} costs" if costly else "no damage costs"
+    named = ", ".join(costly) or "no damage"
     unit = result.undamaged
-    return (f"AUC {unit.auc.estimate:.3f} on undamaged pictures of {unit.auc.patients} unseen patients. With evidence, {named} "
-            f"more than {COSTLY} of it at some severity.")  # fmt: skip
+    return (f"AUC {unit.auc.estimate:.3f} on undamaged pictures of {unit.auc.patients} unseen patients. Evidence that it falls, "
+            f"and a fall found of more than {COSTLY} at some severity: {named}.")  # fmt: skip
 
 
 def _small_multiples(result: StressResult, draw: Callable, legend: bool = False):

@@ -22,7 +22,7 @@ from .damages import DAMAGES
 from .stress_units import NONE
 
 COSTLY = 0.05
-"""Of AUC: a fall of more is named."""
+"""Of AUC: of the falls that there is evidence of (tested against 0), those found to be larger are named."""
 AUC = "macro_auroc"
 _RESAMPLES = 2000
 _RESAMPLES_OF_SHARES = 10_000  # cheap, and Holm's smallest p-value must be reached with 75 units
@@ -210,8 +210,8 @@ def _auc_verdict(kind: str, units: list[UnitResult]) -> str:
     if costly is not None:
         first, last = units[costly], units[-1]
         more = f", at {last.severity} {_change(last.auc_change)}" if last is not first else ""
-        return (f"{kind}: from severity {first.severity} ({first.level}) on it costs more than {COSTLY} AUC: "
-                f"{_change(first.auc_change)}{more}; corrected p {first.auc_p:.3f}.")  # fmt: skip
+        return (f"{kind}: evidence that the AUC falls; from severity {first.severity} ({first.level}) on the fall found is more "
+                f"than {COSTLY}: {_change(first.auc_change)}{more}; corrected p of a fall {first.auc_p:.3f}.")  # fmt: skip
     lower = [unit for unit in units if unit.lowers_auc]
     least = min(lower or units, key=_auc_change)
     if np.isnan(least.auc_change.low):
@@ -219,7 +219,7 @@ def _auc_verdict(kind: str, units: list[UnitResult]) -> str:
     told = f"severity {least.severity}: {_change(least.auc_change)}; corrected p {least.auc_p:.3f}"
     if lower:
         where = f"severity {_listed([u.severity for u in lower])}, most at " if len(lower) > 1 else ""
-        return f"{kind}: it lowers the AUC at {where}{told}."
+        return f"{kind}: evidence that it lowers the AUC at {where}{told}."
     return f"{kind}: no evidence that it lowers the AUC; the largest change at {told}."
 
 

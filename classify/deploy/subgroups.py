@@ -30,7 +30,8 @@ _BANDS = (
     (60, 70, "60 to 69"),
     (70, 200, "70 and over"),
 )
-_RESAMPLES = 2000
+_RESAMPLES = 2000  # at least
+_RESAMPLES_EACH = 200  # for each difference of the card: a p-value is at least 2 / resamples, and Holm multiplies it
 _BLOCK = 250
 
 
@@ -80,15 +81,17 @@ def subgroups(table: pd.DataFrame, classes: tuple[str, ...], people: pd.DataFram
         people: the columns of `COLUMNS` that are known, words, "" where missing; rows as in the table. A column with fewer
             than two values is left out: there is nobody to compare with.
     """
+    columns = {column: people[column].to_numpy(dtype=str) for column in filter(people.__contains__, COLUMNS)}
+    names = {column: _ordered(column, set(values) - {""}) for column, values in columns.items()}
+    names = {column: ordered for column, ordered in names.items() if len(ordered) > 1}
+    resamples = max(_RESAMPLES, _RESAMPLES_EACH * len(METRICS) * sum(map(len, names.values())))
     found = []
-    for column in filter(people.__contains__, COLUMNS):
-        values = people[column].to_numpy(dtype=str)
-        names = _ordered(column, set(values) - {""})
-        if len(names) > 1:
-            known = values != ""
-            found += [_subgroup(table[known], classes, column, name, values[known] == name) for name in names]
-            if len(names) == 2:  # the second difference is the first one's negative
-                found[-1] = replace(found[-1], differences={}, note=f"the reverse of {names[0]}")
+    for column, ordered in names.items():
+        values, known = columns[column], columns[column] != ""
+        sides = ((name, values[known] == name) for name in ordered)
+        found += [_subgroup(table[known], classes, column, name, inside, resamples) for name, inside in sides]
+        if len(ordered) == 2:  # the second difference is the first one's negative
+            found[-1] = replace(found[-1], differences={}, note=f"the reverse of {ordered[0]}")
     return _corrected(found)
 
 
@@ -96,7 +99,9 @@ def _ordered(column: str, names: set[str]) -> list[str]:
     return [name for *_, name in _BANDS if name in names] if column == "age" else sorted(names)
 
 
-def _subgroup(table: pd.DataFrame, classes: tuple[str, ...], column: str, name: str, inside: np.ndarray) -> Subgroup:
+def _subgroup(
+    table: pd.DataFrame, classes: tuple[str, ...], column: str, name: str, inside: np.ndarray, resamples: int
+) -> Subgroup:
     sides = [_Side.of(table, classes, rows) for rows in (inside, ~inside)]
     compared = _compared(sides, classes)
     ones = np.ones((1, len(table)))
@@ -107,7 +112,7 @@ def _subgroup(table: pd.DataFrame, classes: tuple[str, ...], column: str, name: 
         {},
     )
     if fewest >= FEWEST_PATIENTS:
-        draws, note = _draws(table, sides, classes, compared), ""
+        draws, note = _draws(table, sides, classes, compared, resamples), ""
         patients = sum(side.patients for side in sides)
         differences = {m: difference_of(here[m] - there[m], draws[m], 0.95, patients, 1) for m in METRICS}
     return Subgroup(column, name, int(inside.sum()), sides[0].patients, here, differences, note, {})
@@ -145,13 +150,13 @@ def _compared(sides: list[_Side], classes: tuple[str, ...]) -> list[str]:
 
 
 def _draws(
-    table: pd.DataFrame, sides: list[_Side], classes: tuple[str, ...], compared: list[str]
+    table: pd.DataFrame, sides: list[_Side], classes: tuple[str, ...], compared: list[str], resamples: int
 ) -> dict[str, np.ndarray]:
     """{metric: subgroup minus the others on resampled patients, float (resamples,)}."""
     names, row = np.unique(table["patient_id"].to_numpy(dtype=str), return_inverse=True)
     random, parts = np.random.default_rng(0), {metric: [] for metric in METRICS}
-    for start in range(0, _RESAMPLES, _BLOCK):
-        size = min(_BLOCK, _RESAMPLES - start)
+    for start in range(0, resamples, _BLOCK):
+        size = min(_BLOCK, resamples - start)
         times = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=size)[:, row]
         for metric in METRICS:
             ours, theirs = (side.value(metric, times, classes, compared) for side in sides)

@@ -55,14 +55,8 @@ def write_page(model: Path | str, out: Path | str, runtime: dict[str, bytes]) ->
         UserError: no model file, or one of pictures with corrected illumination, which the page does not make; or a folder with
             something in it.
     """
-    out = Path(out)
-    refuse_existing(out)
-    opened = open_model(model)
-    if opened.illumination != "none":
-        raise UserError(
-            f"is a model of pictures with illumination {opened.illumination}, which the page cannot make", path=model,
-            hint="Train on a dataset with --illumination none.",
-        )  # fmt: skip
+    out, opened = Path(out), open_model(model)
+    refuse_page(out, opened.illumination, model)
     content = Path(model).read_bytes()
     parts = {
         "page": {path.name: path.read_bytes() for path in sorted(SOURCES.iterdir()) if path.is_file()},
@@ -75,6 +69,22 @@ def write_page(model: Path | str, out: Path | str, runtime: dict[str, bytes]) ->
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_bytes(data)
     return Page(out, {part: sum(map(len, found.values())) for part, found in parts.items()})
+
+
+def refuse_page(out: Path | str, illumination: str, model: Path | str) -> None:
+    """Raise UserError where no page can be written: the folder holds something, or the page cannot make such pictures.
+
+    Args:
+        out: the folder.
+        illumination: of the pictures that the model was trained on.
+        model: the model file, or the run that it is to be made of.
+    """
+    refuse_existing(out)
+    if illumination != "none":
+        raise UserError(
+            f"is a model of pictures with illumination {illumination}, which the page cannot make", path=model,
+            hint="Train on a dataset with --illumination none.",
+        )  # fmt: skip
 
 
 def _facts(model: ModelFile, content: bytes) -> bytes:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 from ...runtime.errors import UserError
@@ -71,9 +72,19 @@ def _fetched() -> dict[str, bytes]:
 
 def _unpacked(archive: Path) -> dict[str, bytes]:
     """The files alone, read and never extracted to a path that the archive names."""
-    with tarfile.open(archive) as members:
-        found = {name: members.extractfile(f"package/dist/{name}") for name in _FILES}
-        return {name: _checked(name, stream.read(), archive) for name, stream in found.items()}
+    try:
+        with tarfile.open(archive) as members:
+            found = {name: members.extractfile(f"package/dist/{name}").read() for name in _FILES}
+    except (
+        tarfile.TarError,
+        OSError,
+        EOFError,
+        zlib.error,
+        KeyError,
+        AttributeError,
+    ) as error:  # AttributeError: no plain file
+        raise UserError(f"npm's archive is not that of {PACKAGE} {VERSION} ({error})") from error
+    return {name: _checked(name, content, archive) for name, content in found.items()}
 
 
 def _checked(name: str, content: bytes, path: Path) -> bytes:

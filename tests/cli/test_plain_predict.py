@@ -54,6 +54,14 @@ def test_options_of_runs_are_refused(tmp_path, arguments, message):
     assert done.returncode == 2 and message in done.stderr
 
 
+@pytest.mark.parametrize("model", ["m.onnx", "run"])
+def test_a_table_that_cannot_be_written_is_refused_before_the_work(tmp_path, model):
+    (tmp_path / "table").mkdir()
+    done = _call("predict", str(tmp_path / model), str(tmp_path / "a.jpg"), "--out", str(tmp_path / "table"))
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {tmp_path / 'table'}: is a folder, but a file is needed there")
+
+
 def test_overlays_of_a_run_are_refused(tmp_path):
     done = _call("predict", str(tmp_path), str(tmp_path / "a.jpg"), "--overlays", str(tmp_path / "seen"))
     assert done.returncode == 2 and "--overlays is for model files" in done.stderr

@@ -1,8 +1,9 @@
-"""stress and card: how robust a classifier is, and what is known of it."""
+"""stress and card, how robust a classifier is and what is known of it; and what export refuses before the long work."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,17 @@ def test_bad_words(call, trained):
     assert done.code == 2 and "no damage is called 'rain'; there are blur" in done.err
     done = call("fundus-classify", "card", eyes)
     assert done.code == 2 and "holds no classifier" in done.err
+
+
+def test_a_page_that_cannot_be_written_is_refused_at_once(call, trained, tmp_path):
+    run, _ = trained
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    done = call("fundus-classify", "export", run, tmp_path / "m.onnx", "--web", tmp_path / "full")
+    assert done.code == 2 and done.err.startswith(f"error: {tmp_path / 'full'}: already exists and is not empty")
+    shutil.copytree(run, tmp_path / "run")
+    facts = tmp_path / "run" / "checkpoints" / "classifier.json"
+    facts.write_text(json.dumps(json.loads(facts.read_text()) | {"illumination": "graham"}))
+    done = call("fundus-classify", "export", tmp_path / "run", tmp_path / "m.onnx", "--web", tmp_path / "page")
+    assert done.code == 2 and "illumination graham, which the page cannot make" in done.err
+    assert not (tmp_path / "m.onnx").exists() and not (tmp_path / "page").exists()

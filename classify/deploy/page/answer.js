@@ -49,6 +49,7 @@ function decided(rules, values) {
   if (rules.cuts) {
     const pairs = values.slice(0, -1).map((value, k) => value * values[k + 1]);
     const low = pairs.indexOf(Math.max(...pairs));
+    if (!(pairs[low] > 0)) return Math.max(values.indexOf(Math.max(...values)), 0);
     const value = low + 0.5 + rules.temperature * (Math.log(values[low + 1]) - Math.log(values[low]));
     return rules.cuts.filter((cut) => value >= cut).length;
   }

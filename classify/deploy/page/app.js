@@ -17,6 +17,7 @@ const inputs = [element("take"), element("choose")];
 let model = null;
 let shown = null; // what `examine` found in the photograph on the screen, with its heat maps by class
 let turn = 0; // counts the photographs, so that work for an earlier one is not shown
+let view = 0; // counts what is to be seen of them, so that a heat map that is no longer asked for is not shown
 
 start();
 
@@ -186,29 +187,35 @@ function classLine(k, name, share) {
 }
 
 async function drawView() {
-  const mine = turn;
+  const [photograph, mine] = [turn, ++view];
+  const asked = () => photograph === turn && mine === view;
   const wanted = element("heat").checked && Boolean(shown.standard);
   draw(null);
   element("heat-note").textContent = "";
+  if (document.body.ariaBusy !== "true") say("Done."); // of a map that is no longer being made
   if (!wanted) return;
-  const heat = await heatOf(shown.chosen);
-  if (mine !== turn || !element("heat").checked) return;
+  const heat = await heatOf(shown.chosen, asked);
+  if (!heat || !asked()) return;
   draw(heat);
   element("heat-note").textContent = shown.seen.maps
     ? "Brighter: what speaks for this answer (class activation map)."
     : "Brighter: hiding this place makes the answer less likely (occlusion).";
 }
 
-async function heatOf(k) {
+/** The heat map of class `k`; null when it is no longer asked for before it is done. */
+async function heatOf(k, asked) {
   const { maps, standard, seen } = shown;
-  if (!maps.has(k)) {
-    const heat = seen.maps
-      ? activationMap(seen.maps, k, standard.image.width)
-      : await occlusionMap(standard.image, model.look, k, (share) => step(`Hiding parts of it, ${Math.round(100 * share)} %`));
-    say("Done.");
-    maps.set(k, heat);
-  }
-  return maps.get(k);
+  if (maps.has(k)) return maps.get(k);
+  const progress = async (share) => {
+    if (asked()) await step(`Hiding parts of it, ${Math.round(100 * share)} %`);
+    return asked();
+  };
+  const heat = seen.maps
+    ? activationMap(seen.maps, k, standard.image.width)
+    : await occlusionMap(standard.image, model.look, k, progress);
+  if (heat) maps.set(k, heat);
+  if (asked()) say("Done.");
+  return heat;
 }
 
 /** The standardised photograph (or, without a field of view, the camera's) with a heat map over it. */

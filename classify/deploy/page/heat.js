@@ -1,4 +1,5 @@
-// What an answer rests on, as a plane of 0..1: class activation maps of the network, or occlusion where it has none.
+// What an answer rests on, as a plane of 0..1: class activation maps of the network, or occlusion where it has none. The twin of
+// classify/deploy/overlay.py.
 
 import { clip } from "./numbers.js";
 import { interpolate } from "./resize.js";
@@ -15,9 +16,16 @@ export function activationMap({ shape, data }, k, side) {
 
 /**
  * How much the value of class `k` falls where a grey patch hides a part of the picture; `look` is the network.
- * `progress` is awaited with 0..1.
+ * `progress` is awaited with 0..1; when it says false, the map is given up and null.
  */
-export async function occlusionMap(image, look, k, progress = async () => {}) {
+export async function occlusionMap(image, look, k, progress) {
+  const falls = await occlusion(image, look, k, progress);
+  if (!falls) return null;
+  return scaled(interpolate({ width: GRID, height: GRID, channels: 1, data: falls }, image.width, image.width).data);
+}
+
+/** The falls themselves, one a patch, row by row; what rises is 0. */
+export async function occlusion(image, look, k, progress = async () => true) {
   const { width: side } = image;
   const whole = (await look(image)).probabilities[k];
   const grey = meanColor(image);
@@ -25,10 +33,10 @@ export async function occlusionMap(image, look, k, progress = async () => {}) {
   for (let i = 0; i < falls.length; i++) {
     const center = [i % GRID, Math.floor(i / GRID)].map((cell) => ((cell + 0.5) / GRID) * side);
     if (Math.hypot(center[0] - side / 2, center[1] - side / 2) > side / 2) continue;
-    await progress(i / falls.length);
+    if (!(await progress(i / falls.length))) return null;
     falls[i] = Math.max(whole - (await look(withPatch(image, center, grey))).probabilities[k], 0);
   }
-  return scaled(interpolate({ width: GRID, height: GRID, channels: 1, data: falls }, side, side).data);
+  return falls;
 }
 
 function scaled(values) {

@@ -129,6 +129,14 @@ def test_cuts_between_grades_decide_from_calibrated_probabilities(temperature):
     assert set(labels) == set("01234")
 
 
+def test_a_grade_that_is_certain_is_told():
+    """float32 probabilities of the head "regression" become one-hot far out."""
+    every = ClassSets((0.1,) * 5, (0.9,) * 5, (9,) * 5)
+    rules = Rules(tuple("01234"), sets=every, cuts=(0.5, 1.5, 2.5, 3.5))
+    with np.errstate(all="raise"):
+        assert [_answer(row, rules, features=None).label for row in np.eye(5)] == list("01234")
+
+
 def _labels() -> Rules:
     present = ClassSets((0.3, 0.6), (0.9, 0.9), (50, 50))
     absent = ClassSets((0.5, 0.5), (0.9, 0.9), (50, 50))
@@ -185,6 +193,22 @@ def test_json_and_back(rules):
         {"sets": {"least": [0.1, 0.1, 0.1]}},
         {"familiarity": {"rest": 1}},
         {"familiarity": [1]},
+        {"quality": "0.2"},
+        {"retina": None},
+        {"level": True},
+        {"attained": float("nan")},
+        {"level": 10**400},
+        {"temperature": 0},
+        {"temperature": [1.0]},
+        {"notes": "one"},
+        {"notes": [1]},
+        {"multipliers": [1.0, "2", 1.0]},
+        {"multipliers": 3},
+        {"sets": {"least": [0.1, None, 0.1], "levels": [0.9] * 3, "patients": [9] * 3}},
+        {"sets": None, "half_width": float("inf")},
+        {"sets": None, "half_width": "1"},
+        {"familiarity": KNOWN.to_dict() | {"limit": float("nan")}},
+        {"familiarity": KNOWN.to_dict() | {"rest": 10**400}},
     ],
 )
 def test_damaged_rules_are_refused(damage):

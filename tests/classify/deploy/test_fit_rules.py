@@ -9,6 +9,7 @@ import torch
 from fundus_synth.classify.backbones import create_backbone
 from fundus_synth.classify.checkpoint import About, load_classifier
 from fundus_synth.classify.decision import Decision, load_decision
+from fundus_synth.classify.deploy import fit_rules as fit_rules_module
 from fundus_synth.classify.deploy.answer import Rules, give_answer
 from fundus_synth.classify.deploy.features import feature_layer, told_and_features
 from fundus_synth.classify.deploy.fit_rules import fit_rules, rules_of
@@ -124,6 +125,24 @@ def test_haemoglobin_gets_an_interval():
     rules = rules_of(about, Decision(about.classes), truth, told, np.arange(30))
     assert rules.half_width == pytest.approx(0.5) and rules.sets is None and rules.attained == 0.9
     assert Rules.from_dict(rules.to_dict()) == rules
+
+
+def test_an_interval_that_few_patients_show_says_so():
+    about = About(("hemoglobin_g_dl",), "hemoglobin")
+    rules = rules_of(about, Decision(about.classes), np.full(4, 12.0), np.full((4, 1), 12.5), np.arange(4))
+    assert rules.attained == pytest.approx(0.8)
+    assert rules.notes == (
+        "4 validation patients cannot show 90%; the interval is guaranteed to hold the right number for 80% only.",
+    )
+
+
+def test_a_network_that_sees_nothing_is_a_user_error(toy_run, toy_path, monkeypatch):
+    def blind(model, source, *_, **__):
+        return np.full((len(source), 2), 0.5), np.ones((len(source), 8), np.float32)
+
+    monkeypatch.setattr(fit_rules_module, "told_and_features", blind)
+    with pytest.raises(UserError, match="tells nothing apart"):
+        fit_rules(toy_run, toy_path, device="cpu", quiet=True)
 
 
 def test_a_class_without_patients_is_never_excluded_and_says_so():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,16 @@ import pytest
 import yaml
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from fundus_synth.classify.deploy.card_answers import interval_text, spelled
+from fundus_synth.classify.deploy import subgroups as subgroups_module
+from fundus_synth.classify.deploy.card_answers import interval_text, limits, spelled
+from fundus_synth.classify.deploy.card_facts import CardFacts
 from fundus_synth.classify.deploy.card_markdown import Markdown
 from fundus_synth.classify.deploy.model_card import write_model_card
 from fundus_synth.classify.deploy.reporting_items import CLAIM, ITEMS, TRIPOD
+from fundus_synth.classify.deploy.stress import weights_hash
 from fundus_synth.classify.deploy.subgroups import age_band, subgroups
+from fundus_synth.data.dataset import FundusDataset
+from fundus_synth.data.schema import patient_hash
 from fundus_synth.runtime.errors import UserError
 
 CLASSES = ("normal", "glaucoma")
@@ -75,6 +81,20 @@ def test_an_eyes_fellow_is_no_independent_witness():
     assert (left.differences["accuracy"].low, left.differences["accuracy"].high) == (0, 0)
 
 
+def test_a_difference_among_many_can_be_claimed(monkeypatch):
+    """Holm multiplies p-values by the number of differences, and of few resamples the least is too large for that."""
+    drawn, difference = [], subgroups_module.difference_of
+    monkeypatch.setattr(
+        subgroups_module,
+        "difference_of",
+        lambda m, values, *rest: drawn.append(len(values)) or difference(m, values, *rest),
+    )
+    monkeypatch.setattr(subgroups_module, "_RESAMPLES", 10)
+    who = pd.DataFrame({"camera": [f"camera {i // 100}" for i in range(400)], "eye": ["left", "right"] * 200})
+    subgroups(predictions(), CLASSES, who)
+    assert len(drawn) == 12 and 12 * 2 / (min(drawn) + 1) < 0.05
+
+
 def test_few_patients_and_columns_that_say_nothing():
     who = people()
     who.loc[:9, "sex"], who.loc[10:, "sex"] = "female", "male"
@@ -130,6 +150,10 @@ def test_a_card_says_what_is_known_and_what_is_not(run, tmp_path):
     }
     (run / "stress-toy").mkdir()
     (run / "stress-toy" / "stress.json").write_text(json.dumps(stress))
+    (run / "stress-toy" / "options.json").write_text(json.dumps({"classifier": weights_hash(run)}))
+    (run / "stress-old").mkdir()
+    (run / "stress-old" / "stress.json").write_text(json.dumps(stress | {"verdicts": ["of earlier weights"]}))
+    (run / "stress-old" / "options.json").write_text(json.dumps({"classifier": 64 * "0"}))
     markdown, page = write_model_card(run, tmp_path / "v1.2" / "card.v1")
     assert (markdown.name, page.name) == ("card.v1.md", "card.v1.html")
     text, html = markdown.read_text(), page.read_text()
@@ -139,6 +163,7 @@ def test_a_card_says_what_is_known_and_what_is_not(run, tmp_path):
         assert "not reported" in told and "fundus-classify check-explanations" in told
         assert all(item.asks in told for item in ITEMS)
     assert "| train | 48 | 96 | 48 | 48 |" in text and "| test | 6 | 12 |" in text
+    assert "of earlier weights" not in text
     assert "glare: &lt;b&gt;costs" in html and "glare: \\<b\\>costs" in text
     rows = {item.number: item for item in ITEMS if item.guideline == TRIPOD}
     assert f"| 17 | {rows['17'].asks} | not reported |" in text
@@ -174,6 +199,44 @@ def test_the_card_of_an_export_tells_of_the_file(run, tmp_path):
         and "86 %" in text
         and "6 validation patients" in text
     )
+
+
+def test_the_card_of_a_number_words_its_rules_so(run, tmp_path):
+    rules = {"attained": 0.8, "level": 0.9, "half_width": 1.25, "notes": ["4 validation patients cannot show 90%."]}
+    text = write_model_card(run, tmp_path / "card", model_facts={"rules": rules})[0].read_text()
+    assert "The right number lies within 1.25 g/dL of the one told for at least 80 % of the patients" in text
+    assert "Sets of possible answers" not in text and "4 validation patients cannot show" in text
+
+
+def test_limits_are_those_of_what_it_tells(run):
+    facts = replace(CardFacts.gather(run), dataset=None)
+    told = {target: " ".join(limits(replace(facts, about=replace(facts.about, target=target))))
+            for target in ("label", "multilabel", "hemoglobin")}  # fmt: skip
+    assert "knows only its classes" in told["label"] and "knows only its findings" in told["multilabel"]
+    assert "one number and no disease" in told["hemoglobin"] and "told as one of them" not in told["hemoglobin"]
+
+
+def test_a_dataset_that_names_no_patients_has_no_patients_in_its_card(run, toy_path, tmp_path):
+    shutil.copytree(toy_path, tmp_path / "nameless")
+    table = pd.read_csv(tmp_path / "nameless" / "metadata.csv", dtype=str, keep_default_na=False)
+    table.assign(patient_id="").to_csv(tmp_path / "nameless" / "metadata.csv", index=False)
+    dataset = FundusDataset.open(tmp_path / "nameless")
+    about = json.loads((run / "checkpoints" / "classifier.json").read_text())
+    hashes = sorted({patient_hash(name) for name in dataset.patient_keys})
+    about["patients"] = {"train": hashes[:80], "val": hashes[80:100], "test": hashes[100:]}
+    (run / "checkpoints" / "classifier.json").write_text(json.dumps(about))
+    text = write_model_card(run, tmp_path / "card", dataset=dataset)[0].read_text()
+    assert "no patient is in two" not in text and "Patients are disjoint" not in text
+    assert "by photograph: the dataset names no patients" in text and "other photographs of" in text
+
+
+def test_without_the_dataset_the_predictions_say_whether_patients_are_named(run, tmp_path):
+    config = yaml.safe_load((run / "config.yaml").read_text()) | {"data": str(tmp_path / "gone")}
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert CardFacts.gather(run).people == "patients"
+    table = pd.read_csv(run / "predictions.csv")
+    table.assign(patient_id=[f"image {i}" for i in range(len(table))]).to_csv(run / "predictions.csv", index=False)
+    assert CardFacts.gather(run).people == "photographs"
 
 
 def test_runs_that_have_no_card(run, tmp_path):

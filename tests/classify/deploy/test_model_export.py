@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import yaml
 
 from fundus_synth.classify.checkpoint import load_classifier
 from fundus_synth.classify.decision import load_decision
 from fundus_synth.classify.deploy import export as export_module
 from fundus_synth.classify.deploy.answer import Rules
 from fundus_synth.classify.deploy.export import export
+from fundus_synth.classify.deploy.fit_rules import fit_rules
 from fundus_synth.classify.deploy.model_file import KEY, open_model
 from fundus_synth.classify.deploy.parity import Parity, ValidationImages, measure_parity, training_images
 from fundus_synth.classify.deploy.quantise import to_half, to_int8
@@ -101,9 +105,8 @@ def test_int8_quarters_the_file_and_keeps_the_validation_metrics(toy, toy_export
     kinds = {tensor.data_type for tensor in small.graph.initializer if tensor.name.endswith("_quantized")}
     assert onnx.TensorProto.INT8 in kinds
     images = ValidationImages.of(dataset, about, 64)
-    parity = measure_parity(
-        open_model(tmp_path / "small.onnx"), images, images.told_by_torch(model, decision, True), True
-    )
+    told = images.told_by_file(open_model(tmp_path / "small.onnx"), True)
+    parity = measure_parity(told, images.told_by_torch(model, decision, True), images)
     assert parity.difference > 1e-6 and parity.loss < 0.01
 
 
@@ -114,24 +117,107 @@ def test_calibration_sees_training_patients_only(toy):
     assert sorted(pictures) == sorted(dataset.read(i).tobytes() for i in rows)
 
 
+def _of_wrong_sign(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same, which answers the opposite."""
+    worse = onnx.ModelProto()
+    worse.CopyFrom(model)
+    last = next(tensor for tensor in worse.graph.initializer if tensor.name == "last.weight")
+    last.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(last), last.name))
+    return worse
+
+
 def test_int8_that_costs_too_much_becomes_half_precision_and_says_so(
     toy_run, toy_path, tmp_path, monkeypatch, toy_exported
 ):
     plain = onnx.load(toy_exported.path)
     monkeypatch.setattr(export_module, "trace", lambda *_: plain)
 
-    def spoiled(model, images, folder):
-        worse = onnx.ModelProto()
-        worse.CopyFrom(model)
-        last = next(tensor for tensor in worse.graph.initializer if tensor.name == "last.weight")
-        last.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(last), last.name))
-        return worse
-
-    monkeypatch.setattr(export_module, "to_int8", spoiled)
+    monkeypatch.setattr(export_module, "to_int8", lambda model, images, folder: _of_wrong_sign(model))
     found = export(toy_run, tmp_path / "m.onnx", precision="int8", data=toy_path, device="cpu", quiet=True)
     assert found.precision == "fp16" == open_model(found.path).facts["precision"]
-    assert found.note.startswith("int8 was not kept") and found.note in found.lines()
+    assert found.note.startswith("int8 was not kept") and found.note.endswith("; written as fp16")
+    assert found.note in found.lines()
     assert found.size < 0.7 * toy_exported.size and found.parity.loss < 0.01
+
+
+def test_half_precision_that_costs_too_much_is_not_kept_either(toy_run, toy_path, tmp_path, monkeypatch, toy_exported):
+    plain = onnx.load(toy_exported.path)
+    monkeypatch.setattr(export_module, "trace", lambda *_: plain)
+    monkeypatch.setattr(export_module, "to_half", _of_wrong_sign)
+    found = export(toy_run, tmp_path / "m.onnx", precision="fp16", data=toy_path, device="cpu", quiet=True)
+    assert found.precision == "fp32" == open_model(found.path).facts["precision"]
+    assert found.note.startswith("fp16 was not kept") and found.note.endswith("; written as fp32")
+    assert found.parity.loss < 0.01
+
+
+def _scaled(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with weights of the last layer that are 0.7 of what they were."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    for tensor in changed.graph.initializer:
+        if tensor.name == "last.weight":
+            tensor.CopyFrom(onnx.numpy_helper.from_array(0.7 * onnx.numpy_helper.to_array(tensor), tensor.name))
+    return changed
+
+
+def test_rules_are_those_of_what_the_chosen_file_says(toy, toy_run, toy_path, tmp_path, monkeypatch, toy_exported):
+    _, about, _, dataset = toy
+    plain = onnx.load(toy_exported.path)
+    monkeypatch.setattr(export_module, "trace", lambda *_: plain)
+    monkeypatch.setattr(export_module, "to_half", _scaled)
+    found = export(toy_run, tmp_path / "m.onnx", precision="fp16", data=toy_path, device="cpu", quiet=True)
+    assert found.precision == "fp16" and found.parity.difference > 1e-3
+    file, images = open_model(found.path), ValidationImages.of(dataset, about, 64)
+    told, before = images.told_by_file(file, True), open_model(toy_exported.path).rules
+    # Few patients: the smallest probability of each class, and the largest distance.
+    least = [told.values[images.truth == k, k].min() for k in range(2)]
+    assert file.rules.sets.least == pytest.approx(least, rel=1e-5)
+    assert np.abs(np.subtract(least, before.sets.least)).max() > 1e-3
+    assert file.rules.familiarity.unfamiliarity(told.features).max() == pytest.approx(1)
+
+
+def test_rules_of_single_precision_are_those_of_pytorch(toy_run, toy_path, toy_exported):
+    ours, fitted = open_model(toy_exported.path).rules, fit_rules(toy_run, toy_path, device="cpu", quiet=True)
+    assert ours.sets.least == pytest.approx(fitted.sets.least, rel=1e-4)
+    assert ours.familiarity.limit == pytest.approx(fitted.familiarity.limit, rel=1e-4)
+    assert np.array_equal(ours.familiarity.means, fitted.familiarity.means)
+    assert (ours.notes, ours.multipliers, ours.attained) == (fitted.notes, fitted.multipliers, fitted.attained)
+
+
+def test_a_run_whose_training_has_not_ended_is_refused_before_the_long_work(toy_run, toy_path, tmp_path, monkeypatch):
+    shutil.copytree(toy_run, tmp_path / "run")
+    (tmp_path / "run" / "metrics.json").unlink()
+    monkeypatch.setattr(export_module, "fit_rules", lambda *_, **__: pytest.fail("long work"))
+    with pytest.raises(UserError, match="training has not ended"):
+        export(tmp_path / "run", tmp_path / "m.onnx", data=toy_path, device="cpu", quiet=True)
+
+
+def test_the_card_reads_the_dataset_that_was_given(toy_run, toy_path, tmp_path, monkeypatch, toy_exported):
+    """Where the dataset lay in training, there is none any more."""
+    shutil.copytree(toy_run, tmp_path / "run")
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()) | {"data": str(tmp_path / "gone")}
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(export_module, "trace", lambda *_: onnx.load(toy_exported.path))
+    export(tmp_path / "run", tmp_path / "m.onnx", data=toy_path, device="cpu", quiet=True)
+    card = (tmp_path / "m.card.md").read_text()
+    assert "no longer where it was" not in card and "| train | 48 | 96 | 48 | 48 |" in card
+
+
+def test_kappa_of_grades_counts_steps_over_grades_that_nobody_has(toy):
+    """Of 0, 1 and 4, told as 0, 4 and 4, by the formula of Cohen (1968) with squared distances."""
+    _, about, _, dataset = toy
+    images = ValidationImages(dataset, replace(about, classes=tuple("01234"), target="grade"), 64)
+    truth, told = np.array([0, 1, 4, 0]), np.array([0, 4, 4, 0])
+    expected = 1 - np.square(truth - told).mean() / np.square(truth[:, None] - told[None]).mean()
+    assert images._kappa(truth, [str(k) for k in told]) == pytest.approx(expected)
+
+
+def test_what_the_validation_images_cannot_tell_is_no_loss():
+    nan = float("nan")
+    assert Parity(
+        9, 0.1, 9, {"macro_auroc": nan, "kappa": 0.5}, {"macro_auroc": nan, "kappa": 0.48}
+    ).loss == pytest.approx(0.02)
+    assert np.isnan(Parity(9, 0.1, 9, {"macro_auroc": 0.5}, {"macro_auroc": nan}).loss)
 
 
 def test_a_graph_that_says_something_else_is_not_written(toy_run, toy_path, tmp_path, monkeypatch, toy_exported):

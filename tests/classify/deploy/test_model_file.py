@@ -13,6 +13,7 @@ from onnx import TensorProto, helper
 from fundus_synth.classify.deploy import model_file
 from fundus_synth.classify.deploy.answer import Rules
 from fundus_synth.classify.deploy.conformal import ClassSets
+from fundus_synth.classify.deploy.familiarity import Familiarity
 from fundus_synth.classify.deploy.model_file import KEY, KIND, open_model
 from fundus_synth.classify.deploy.onnx_contents import read_metadata
 from fundus_synth.runtime.errors import UserError
@@ -122,6 +123,53 @@ def test_what_reaches_beyond_the_file_is_refused(put, change, message):
 def test_facts_that_are_not_those_of_an_export_are_refused(put, changed, message):
     with pytest.raises(UserError, match=message):
         open_model(put(_model(_facts(**changed))))
+
+
+def _haemoglobin(maps: int) -> onnx.ModelProto:
+    """A number, whatever the image, and so many maps."""
+    facts = _facts(
+        classes=["hemoglobin_g_dl"], target="hemoglobin", rules=Rules(("hemoglobin_g_dl",), half_width=1.0).to_dict()
+    )
+    model = _model(facts)
+    model.graph.initializer[0].CopyFrom(helper.make_tensor("told", TensorProto.FLOAT, [1, 1], [12.5]))
+    model.graph.node[2].output[0] = "value"
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("value", TensorProto.FLOAT, [None, 1]))
+    model.graph.initializer.append(helper.make_tensor("cams", TensorProto.FLOAT, [1, maps, 2, 2], [0.5] * 4 * maps))
+    model.graph.node.append(helper.make_node("Identity", ["cams"], ["maps"]))
+    model.graph.output.append(helper.make_tensor_value_info("maps", TensorProto.FLOAT, [None, maps, 2, 2]))
+    return model
+
+
+def test_a_number_with_maps_is_read(put):
+    seen = open_model(put(_haemoglobin(1))).look(np.zeros((1, 8, 8, 3), np.uint8))
+    assert seen.told.tolist() == [[12.5]] and seen.maps.shape == (1, 1, 2, 2)
+    with pytest.raises(UserError, match="returns something else"):
+        open_model(put(_haemoglobin(2))).look(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_rules_about_other_features_are_told(put):
+    known = Familiarity(
+        np.zeros((1, 4), np.float32), np.eye(4, dtype=np.float32)[:1], np.ones(1, np.float32), 1.0, 1.0, 0.9
+    )
+    sets = ClassSets((0.1, 0.1), (0.9, 0.9), (50, 50))
+    facts = _facts(rules=Rules(("normal", "anemic"), sets=sets, familiarity=known).to_dict())
+    with pytest.raises(UserError, match="returns something else"):
+        open_model(put(_model(facts))).look(np.zeros((1, 8, 8, 3), np.uint8))
+
+
+def test_fields_that_other_readers_would_see_are_not_hidden_behind_wide_tags():
+    """onnxruntime cuts tags to 32 bits: this one is field 13 of a tensor, external data."""
+    hidden = bytes([0xEA, 0x80, 0x80, 0x80, 0x10, 0])
+    assert (0xEA & 0x7F) >> 3 == 13
+    message = _model().SerializeToString()
+    tensor = _field(5, _model().graph.initializer[0].SerializeToString() + hidden)
+    with pytest.raises(ValueError, match="damaged"):
+        read_metadata(message + _field(7, tensor))
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of bytes, of fewer than 16384."""
+    return bytes([number << 3 | 2, len(content) & 0x7F | 0x80, len(content) >> 7]) + content
 
 
 def test_other_files_are_refused(put, tmp_path, monkeypatch):

@@ -10,9 +10,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -129,24 +134,36 @@ def _crossed_pipes() -> tuple[tuple[int, int], tuple[int, int]]:
     return (high[1][0], high[0][1]), (high[0][0], high[1][1])
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory, toy_model) -> Path:
+@cache
+def _runtime() -> dict[str, bytes]:
     try:
-        runtime = runtime_files(os.environ.get("FUNDUS_WEB_RUNTIME", NPM))
+        return runtime_files(os.environ.get("FUNDUS_WEB_RUNTIME", NPM))
     except UserError as error:
         pytest.skip(f"{error}; or set FUNDUS_WEB_RUNTIME to its folder")
-    return write_page(toy_model, tmp_path_factory.mktemp("web") / "page", runtime).folder
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, toy_model) -> Path:
+    return write_page(toy_model, tmp_path_factory.mktemp("web") / "page", _runtime()).folder
+
+
+@contextmanager
+def _serving(page: Path) -> Iterator[ThreadingHTTPServer]:
+    server = page_server(page, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(30)
 
 
 @pytest.fixture
 def server(page):
-    server = page_server(page, 0)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join(30)
+    with _serving(page) as server:
+        yield server
 
 
 @pytest.fixture
@@ -197,6 +214,42 @@ def test_it_answers_as_python_does_and_offline_too(tmp_path, server, toy_model, 
         assert all(url.startswith((address(server), "blob:")) for url in browser.requests())
     finally:
         browser.close()
+
+
+def _drawn(browser: Browser) -> str:
+    return browser.value("document.getElementById('canvas').toDataURL()")
+
+
+def test_a_heat_map_of_the_class_before_is_not_drawn(tmp_path, toy_model, photographs):
+    """Where the network has no maps, they take a while: another class is chosen meanwhile."""
+    model = onnx.load(toy_model)
+    for output in [output for output in model.graph.output if output.name == "maps"]:
+        model.graph.output.remove(output)
+    onnx.save(model, tmp_path / "slow.onnx")
+    folder = write_page(tmp_path / "slow.onnx", tmp_path / "slow", _runtime()).folder
+    choose = "document.querySelectorAll('#classes input')[{}].click()"
+    noted = "document.getElementById('heat-note').textContent !== ''"
+    with _serving(folder) as server:
+        browser = Browser(tmp_path / "profile", *SIZES["phone"])
+        try:
+            browser.call("Page.navigate", url=address(server))
+            browser.wait(READY)
+            browser.choose(photographs[0])
+            plain = _drawn(browser)
+            browser.value("document.getElementById('heat').click()")
+            browser.wait("document.getElementById('status').textContent.includes('Hiding')")
+            browser.value(choose.format(1))
+            browser.wait(noted)
+            after = _drawn(browser)
+            browser.value(choose.format(0))
+            browser.wait(noted)
+            first = _drawn(browser)
+            browser.value(choose.format(1))
+            browser.wait(noted)
+            assert after == _drawn(browser) and len({plain, first, after}) == 3
+            assert browser.value("document.getElementById('status').textContent") == "Done."
+        finally:
+            browser.close()
 
 
 def test_what_is_no_photograph_is_refused_in_words(tmp_path, server, toy_model):

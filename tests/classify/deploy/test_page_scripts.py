@@ -16,10 +16,13 @@ from PIL import Image
 from fundus_synth.classify.deploy.answer import Rules, give_answer
 from fundus_synth.classify.deploy.conformal import ClassSets
 from fundus_synth.classify.deploy.familiarity import Familiarity
+from fundus_synth.classify.deploy.model_file import Seen
+from fundus_synth.classify.deploy.overlay import _occlusion
 from fundus_synth.classify.deploy.web_page import SOURCES
 from fundus_synth.data.image_file import read_image
 from fundus_synth.data.phantom.torture import torture_set
 from fundus_synth.preprocess.circle_fit import consensus_circle, refine_circle
+from fundus_synth.preprocess.dataset_masks import whole_field
 from fundus_synth.preprocess.field_of_view import UNSURE, FieldOfView, find_field_of_view
 from fundus_synth.preprocess.picture_kind import WEIGHTS, picture_kind
 from fundus_synth.preprocess.quality import measure_quality
@@ -423,6 +426,44 @@ def test_maps_keep_what_speaks_for_a_class():
     assert not second.any()
 
 
+def test_occlusion_hides_what_python_hides():
+    rng = np.random.default_rng(3)
+    image = rng.integers(1, 256, (64, 64, 3)).astype(np.uint8)
+    image[whole_field(64) == 0] = 0
+    weights = rng.normal(size=(64, 64)).astype(np.float32)
+
+    class Model:
+        def look(self, images: np.ndarray) -> Seen:
+            told = (images[..., 1].astype(np.float64) * weights).sum(axis=(1, 2)) / 1000
+            return Seen(np.stack([1 - told, told], 1), None, np.zeros((len(images), 1)), None)
+
+    model = Model()
+    expected = np.maximum(_occlusion(model, image, model.look(image[None]).told[0, 1], 1), 0)
+    code = """
+    const { occlusion } = await load("heat.js");
+    const look = async ({ data }) => {
+      const told = input.weights.reduce((sum, weight, i) => sum + weight * data[3 * i + 1], 0) / 1000;
+      return { probabilities: [1 - told, told] };
+    };
+    const result = await occlusion(input.image, look, 1);
+    """
+    found = run(code, {"image": _picture(image), "weights": _floats(weights)}).reshape(expected.shape)
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert (expected > 0).sum() > 10
+
+
+def test_occlusion_that_is_no_longer_asked_for_stops():
+    code = """
+    const { occlusionMap } = await load("heat.js");
+    let looks = 0;
+    const look = async () => ({ probabilities: [++looks] });
+    const map = await occlusionMap(input, look, 0, async (share) => share < 0.2);
+    const result = [map === null, looks];
+    """
+    stopped, looks = run(code, _picture(np.full((90, 90, 3), 100, np.uint8)))
+    assert stopped and 5 < looks < 20
+
+
 def test_occlusion_finds_the_only_place_that_matters():
     image = np.full((90, 90, 3), 100, np.uint8)
     image[60:70, 20:30] = 250
@@ -433,4 +474,4 @@ def test_occlusion_finds_the_only_place_that_matters():
     """
     found = run(code, _picture(image)).reshape(90, 90)
     row, column = np.unravel_index(found.argmax(), found.shape)
-    assert (abs(row - 65), abs(column - 25)) <= (6, 6) and found.max() == 1 and found[10:30, 50:].max() == 0
+    assert abs(row - 65) <= 6 and abs(column - 25) <= 6 and found.max() == 1 and found[10:30, 50:].max() == 0

@@ -100,6 +100,6 @@ def test_only_this_machine_can_reach_it(server):
 def test_what_is_no_page_and_a_taken_port_are_refused(folder, server, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="is not a page"):
-        page_server(tmp_path / "empty")
+        page_server(tmp_path / "empty", 0)
     with pytest.raises(UserError, match="cannot be used"):
         page_server(folder, server.server_port)

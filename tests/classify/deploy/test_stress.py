@@ -16,7 +16,7 @@ from fundus_synth.classify.deploy.stress import held_out_images, stress
 from fundus_synth.classify.deploy.stress_report import write_stress_report
 from fundus_synth.classify.deploy.stress_result import stress_result
 from fundus_synth.classify.evidence import paired_difference
-from fundus_synth.classify.predictions import predict_images, seed_predictions
+from fundus_synth.classify.predictions import predict_images, read_predictions, seed_predictions, write_predictions
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.schema import patient_hash
 from fundus_synth.preprocess.dataset_masks import whole_field
@@ -113,7 +113,9 @@ def test_verdicts_claim_a_planted_fall_and_nothing_else():
     }  # fmt: skip
     found = stress_result(tables, CLASSES, {"classifier": "x", "dataset": "y"})
     worst, other, wrong = found.verdicts
-    assert worst.startswith("glare: from severity 3 (0.6 of full strength) on it costs more than 0.05 AUC: -0.")
+    assert worst.startswith(
+        "glare: evidence that the AUC falls; from severity 3 (0.6 of full strength) on the fall found is more than 0.05: -0."
+    )
     assert other.startswith("haze: no evidence that it lowers the AUC")
     assert "that share grew under glare" in wrong
     assert [unit.costs for unit in found.of_kind("glare")] == [False, True, True]
@@ -121,6 +123,20 @@ def test_verdicts_claim_a_planted_fall_and_nothing_else():
     p = [unit.auc_p for unit in found.of_kind("glare")]
     assert p == sorted(p, reverse=True) and p[2] == pytest.approx(2 * found.of_kind("glare")[2].auc_change.p)
     json.dumps(found.as_dict())
+
+
+def test_grades_are_read_back_as_they_were_written(tmp_path):
+    grades = dict(zip(CLASSES, "012", strict=True))
+    table = unit(1, 2.0).rename(columns={f"p_{name}": f"p_{grade}" for name, grade in grades.items()})
+    for name in ("true", "predicted", "said"):
+        table[name] = table[name].map(grades)
+    table["set"] = table["said"]
+    write_predictions(tmp_path / "unit.csv", table)
+    back, classes = read_predictions(tmp_path / "unit.csv")
+    assert classes == tuple("012")
+    found = stress_result({("none", 0): back, ("blur", 5): back}, classes, {}).undamaged
+    assert found.coverage.estimate == (table["true"] == table["said"]).mean() > 0.5
+    assert found.wrong.estimate == pytest.approx(1 - found.coverage.estimate)
 
 
 def test_a_mild_severity_is_not_claimed_where_a_worse_one_shows_nothing():
@@ -137,7 +153,7 @@ def test_pictures_of_one_class_have_no_auc_but_a_page(tmp_path):
     found = stress_result(few, CLASSES, {"classifier": "x", "dataset": "y"})
     assert found.verdicts[0] == "haze: the AUC of so few pictures cannot be compared."
     page = write_stress_report(tmp_path / "r.html", found, np.zeros((32, 32, 3), np.uint8)).read_text()
-    assert "haze" in page and "no damage costs" in page
+    assert "haze" in page and "a fall found of more than 0.05 at some severity: no damage." in page
 
 
 def test_whole_unseen_patients_are_drawn(toy_run, toy_path):

@@ -124,6 +124,13 @@ def test_refused_without_leaving_anything(tmp_path, toy_model, pinned, package):
     assert not (tmp_path / "page").exists()
 
 
+def test_the_folder_may_be_the_one_that_the_user_is_in(tmp_path, toy_model, pinned, package, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_page(toy_model, ".", runtime_files(package))
+    assert (tmp_path / "here" / "index.html").is_file()
+
+
 def test_a_runtime_of_another_version_is_refused(tmp_path, pinned, package):
     assert (
         runtime_files(package)
@@ -153,6 +160,14 @@ def test_what_npm_brings_is_checked(pinned, npm, monkeypatch):
     _archive(npm / "archive", CONTENT | {"ort-wasm-simd-threaded.wasm": b"changed"})
     with pytest.raises(UserError, match="is not that of"):
         runtime_files(NPM)
+    _archive(npm / "archive", {"ort.min.js": b"another package"})
+    with pytest.raises(UserError, match="npm's archive is not that of"):
+        runtime_files(NPM)
+    whole = (npm / "archive").read_bytes()
+    for content in (b"no archive", whole[:-20], b""):
+        (npm / "archive").write_bytes(content)
+        with pytest.raises(UserError, match="npm's archive is not that of"):
+            runtime_files(NPM)
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(UserError, match="npm was not found"):
         runtime_files(NPM)
