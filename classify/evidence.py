@@ -84,7 +84,7 @@ def interval(
         ValueError: no runs.
     """
     values = bootstrap(runs, metric, classes, resamples, seed)
-    low, high = _percentile_interval(values, confidence)
+    low, high = percentile_interval(values, confidence)
     return Interval(estimate(runs, metric, classes), low, high, resamples, len(_all_patients(runs)), len(runs))
 
 
@@ -262,7 +262,8 @@ def _refuse_unpaired(arm: Sequence[SeedPredictions], reference: Sequence[SeedPre
             raise ValueError("the arms were not tested on the same images in the same order")
 
 
-def _percentile_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+def percentile_interval(values: np.ndarray, confidence: float) -> tuple[float, float]:
+    """The middle `confidence` of the values on resampled patients, float (resamples,); nan when more than 5 % of them are nan."""
     defined = values[~np.isnan(values)]
     # When the metric is undefined in more than a few resamples, its percentiles would describe only the lucky ones.
     if len(defined) < 0.95 * len(values):
@@ -274,13 +275,13 @@ def _percentile_interval(values: np.ndarray, confidence: float) -> tuple[float, 
 
 def difference_of(middle: float, values: np.ndarray, confidence: float, patients: int, seeds: int) -> Difference:
     """A difference and what its values on resampled patients, float (resamples,), say of it."""
-    low, high = _percentile_interval(values, confidence)
+    low, high = percentile_interval(values, confidence)
     p = float("nan") if np.isnan(low) else _two_sided_p(values)
     return Difference(middle, low, high, len(values), patients, seeds, p, _spread(values))
 
 
 def _spread(values: np.ndarray) -> float:
-    return float("nan") if np.isnan(_percentile_interval(values, 0.95)[0]) else float(np.nanstd(values, ddof=1))
+    return float("nan") if np.isnan(percentile_interval(values, 0.95)[0]) else float(np.nanstd(values, ddof=1))
 
 
 def _two_sided_p(values: np.ndarray) -> float:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ..data.dataset import FundusDataset
 
 
+ANATOMY = ("fov", "optic_disc", "optic_cup", "fovea", "macula", "vessels", "arteries", "veins")
+"""Kinds of masks that show what every eye has; all others show lesions."""
+
+
 def read_masks(dataset: FundusDataset, index: int, side: int | None = None) -> dict[str, np.ndarray]:
     """{kind: uint8 (height, width)} of the masks of image `index`; with `side`, of this width and height.
 

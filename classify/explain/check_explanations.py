@@ -19,9 +19,10 @@ from ...runtime.progress import Progress
 from ...version import __version__
 from ..backbones import Classifier
 from ..checkpoint import load_classifier
+from ..heads import ORDERED
 from ..predictions import predict_images
 from ..tasks import Task, task_of
-from .faithfulness import FILE, KIND, Attribute, Measured, Verdict, measure, verdicts
+from .faithfulness import FILE, KIND, Attribute, Measured, Verdict, measure, verdicts, weights_of
 from .faithfulness_cases import Cases, make_cases, mask_kinds, recognized
 from .insertion_deletion import BASELINES, BLUR, Probability
 from .methods import METHODS, attribute, check_method
@@ -37,6 +38,7 @@ class Faithfulness:
 
     Attributes:
         folder: where report.html is.
+        weights: SHA-256 of the checkpoint whose maps were checked.
         dataset: its name.
         cases: what was checked.
         mask_kinds: what `cases.masks` hold.
@@ -46,6 +48,7 @@ class Faithfulness:
     """
 
     folder: Path
+    weights: str
     dataset: str
     cases: Cases
     classes: tuple[str, ...]
@@ -59,7 +62,7 @@ class Faithfulness:
     def summary(self) -> dict:
         """Plain values: what faithfulness.json holds."""
         return {
-            "kind": KIND, "version": __version__, "dataset": self.dataset, "images": len(self.cases),
+            "kind": KIND, "version": __version__, "weights": self.weights, "dataset": self.dataset, "images": len(self.cases),
             "patients": len(set(self.cases.patients)), "unrecognized": self.unrecognized,
             "classes": [self.classes[k] for k in np.unique(self.cases.targets)], "baseline": self.baseline,
             "masks": list(self.mask_kinds), "images_with_masks": int(self.cases.masks.any(axis=(1, 2)).sum()),
@@ -98,7 +101,7 @@ def check_explanations(
             for the last check.
 
     Raises:
-        UserError: no classifier, one that tells haemoglobin, unknown options, or no unseen image to check.
+        UserError: no classifier, one that tells haemoglobin or has a head for grades, unknown options, or no unseen image to check.
     """
     asked = METHODS if methods == ALL else tuple(methods)
     _check_options(asked, baseline)
@@ -106,6 +109,9 @@ def check_explanations(
     model, about = load_classifier(run, where)
     if about.target == HEMOGLOBIN:
         raise UserError("tells a number; maps can be checked for classes only", path=run)
+    if model.head in ORDERED:
+        raise UserError(f"has head {model.head}, whose maps show what makes the grade lower or higher; maps can be checked for "
+                        "classes only", path=run, hint="Train one with --head linear.")  # fmt: skip
     dataset = dataset if isinstance(dataset, FundusDataset) else FundusDataset.open(dataset)
     kinds = mask_kinds(dataset, masks)
     rows, targets, unrecognized = recognized(run, model, about, dataset, of_class, where, quiet)
@@ -114,8 +120,8 @@ def check_explanations(
     possible, impossible = _possible(model, cases, asked, where, strict=methods != ALL)
     told = probability_of(model, task_of(about.target), where)
     measured = _measure_all(possible, model, cases, told, steps, seed, where, quiet)
-    folder = Path(out) if out is not None else Path(run) / f"check-explanations-{dataset.path.resolve().name}"
-    found = Faithfulness(folder, dataset.name, cases, about.classes, kinds, unrecognized, baseline, measured,
+    folder = Path(out) if out is not None else Path(run) / f"check-explanations-{dataset.name}"
+    found = Faithfulness(folder, weights_of(run), dataset.name, cases, about.classes, kinds, unrecognized, baseline, measured,
                          verdicts(measured), impossible)  # fmt: skip
     from .faithfulness_report import write_report  # it names this module's result
 

@@ -36,6 +36,7 @@ from .scores import Scores, scores_of
 from .sheets import channel_row, draw, grid, plain, save_maps
 from .topics import Topic, topics
 
+_LAYERED = (*CLASS_ACTIVATION, GUIDED)
 _TILE = 224
 _EMBEDDED = 384
 _COLUMNS = 4
@@ -108,7 +109,7 @@ def explain(
     source = ImageSource(image_cache(dataset, model.size, quiet=quiet), rows)
     told = load_decision(run, about).calibrated(predict_images(model, source, device=where, task=task_of(about.target)))
     folder = Path(out) if out is not None else Path(run) / f"explain-{dataset.name}"
-    eyes = _Eyes(model, scores, dataset, source, rows, chosen, layer, channels, read_faithfulness(run),
+    eyes = _Eyes(model, scores, dataset, source, rows, chosen, layer, channels, _checked(run, model, layer),
                  Path(camera_folder) if camera_folder is not None else None, folder, seed, where, quiet)  # fmt: skip
     chapters = topics(about, scores, labels[rows], told, count, target)
     return _page(eyes, chapters, count).write(folder / "report.html")
@@ -125,6 +126,18 @@ def _chosen(model: Classifier, methods: Sequence[str], layer: str | None, channe
     if layer is not None and set(chosen) <= set(PIXEL_METHODS) - {GUIDED}:
         raise UserError(f"--layer is for {', '.join(CLASS_ACTIVATION)} and {GUIDED}", hint="Leave it out.")
     return chosen
+
+
+def _checked(run: Path | str, model: Classifier, layer: str | None) -> dict[str, Verdict]:
+    """The verdicts on maps like these: the check looks at the default layer, and says nothing of another."""
+    found = read_faithfulness(run)
+    if not _elsewhere(model, layer):
+        return found
+    return {method: one for method, one in found.items() if method not in _LAYERED}
+
+
+def _elsewhere(model: Classifier, layer: str | None) -> bool:
+    return layer is not None and layer_name(model, layer) != layer_name(model)
 
 
 def _page(eyes: _Eyes, chapters: Sequence[Topic], count: int) -> Report:
@@ -152,7 +165,7 @@ def _page(eyes: _Eyes, chapters: Sequence[Topic], count: int) -> Report:
         )  # fmt: skip
         report.table(pd.DataFrame(tables))
     report.section("How to read this").points(_NOTES)
-    layered = [method for method in eyes.methods if method in (*CLASS_ACTIVATION, GUIDED)]
+    layered = [method for method in eyes.methods if method in _LAYERED]
     looked = {f"layer of {', '.join(layered)}": layer_name(eyes.model, eyes.layer)} if layered else {}
     report.facts({"dataset": eyes.dataset.name, "backbone": f"{eyes.model.name}, {eyes.model.size} px", **looked})
     return report
@@ -160,6 +173,8 @@ def _page(eyes: _Eyes, chapters: Sequence[Topic], count: int) -> Report:
 
 def _belief(eyes: _Eyes, method: str) -> str:
     checked = eyes.checked.get(method)
+    if checked is None and method in _LAYERED and _elsewhere(eyes.model, eyes.layer):
+        return f"{method}: not checked at this layer; fundus-classify check-explanations looks at {layer_name(eyes.model)}."
     if checked is None:
         return f"{method}: not checked on this classifier; fundus-classify check-explanations does it."
     return f"{method}: {'passed' if checked.passes else 'FAILED'}. {checked.why}"

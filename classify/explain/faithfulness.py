@@ -15,7 +15,8 @@ and the map that shows so is right.
 
 The result is kept as faithfulness.json in the run folder, the form of which is
 
-    {"kind": "fundus-synth faithfulness", "dataset": ..., "methods": {name: {"passes": bool, "why": "one sentence", ...}}}
+    {"kind": "fundus-synth faithfulness", "dataset": ..., "weights": SHA-256 of the checkpoint,
+     "methods": {name: {"passes": bool, "why": "one sentence", ...}}}
 
 `why` is written for readers; a method that was not checked is not among `methods`.
 """
@@ -30,7 +31,7 @@ import numpy as np
 from torch import nn
 
 from ...runtime.errors import UserError
-from ...runtime.files import read_json
+from ...runtime.files import read_json, sha256_file
 from ..evidence import HELPS, Difference, Interval, adjusted_p_values, claim
 from .faithfulness_cases import Cases
 from .insertion_deletion import Curves, Probability, insertion_deletion, random_maps
@@ -76,9 +77,11 @@ class Measured:
 
     @property
     def alike_when_random(self) -> Interval:
-        """Rank correlation of the maps with those of the fully randomised network."""
+        """Rank correlation of the maps with those of the fully randomised network; nan when more than half of the pairs have
+        none, because a map is constant."""
         values = self.cascade.rank_correlation[-1]
-        return mean_interval(values, self.patients[: len(values)])
+        few = np.isnan(values).mean() > 0.5
+        return mean_interval(np.full_like(values, np.nan) if few else values, self.patients[: len(values)])
 
     def located(self, score: str) -> tuple[Interval, Difference, Difference]:
         """One of `pointing.SCORES`: the score, its difference from the turned maps', and from the randomised network's."""
@@ -103,7 +106,7 @@ class Measured:
             "random_deletion": _plain(mean_interval(self.chance.deletion_area, self.patients)),
             "gain_over_random": _plain(self.better_than_random),
             "alike_when_random": _plain(self.alike_when_random),
-            "alike_of_another_image": float(_nanmean(self.cascade.other_image)),
+            "alike_of_another_image": nan_mean(self.cascade.other_image),
             "stages": [{"down_to": n, "rank_correlation": r, "structural_similarity": s} for n, r, s in stages],
             "masks": {score: self._mask_summary(score) for score in SCORES} if self.has_masks else None,
         }
@@ -153,7 +156,8 @@ def measure(
         probability, images, cases.baselines, fields, random_maps(maps, fields, seed), targets, **told
     )
     few = cases.first(randomized_images)
-    change = cascade(lambda network: attribute(network, few.images, few.targets), networks, model, few.fields, advance)
+    ours = maps[: len(few)]
+    change = cascade(lambda network: attribute(network, few.images, few.targets), networks, ours, few.fields, advance)
     return Measured(
         maps, curves, chance, change, locate(maps, cases.masks, fields),
         located_by_chance(maps, cases.masks, fields, seed), locate(change.last, few.masks, few.fields), cases.patients,
@@ -192,7 +196,8 @@ def judge(gain: Difference, adjusted_p: float, alike: Interval) -> Verdict:
 
 
 def read_faithfulness(run: Path | str) -> dict[str, Verdict]:
-    """The verdicts that a run folder holds, {method: Verdict}; empty when its maps were never checked.
+    """The verdicts that a run folder holds, {method: Verdict}; empty when its maps were never checked, or with other weights:
+    a training that went on since has made another classifier.
 
     Raises:
         UserError: faithfulness.json is damaged or something else.
@@ -204,6 +209,8 @@ def read_faithfulness(run: Path | str) -> dict[str, Verdict]:
     try:
         if content["kind"] != KIND:
             raise KeyError(content["kind"])
+        if content.get("weights") != weights_of(run):
+            return {}
         return {name: Verdict(bool(one["passes"]), str(one["why"])) for name, one in content["methods"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -211,13 +218,18 @@ def read_faithfulness(run: Path | str) -> dict[str, Verdict]:
         ) from error
 
 
+def weights_of(run: Path | str) -> str:
+    """SHA-256 of a run's checkpoint; "" without one."""
+    path = Path(run) / "checkpoints" / "classifier.safetensors"
+    return sha256_file(path) if path.is_file() else ""
+
+
 def _stage_means(one: Cascade) -> tuple[list[float], list[float]]:
-    return tuple(
-        [float(_nanmean(row)) for row in values] for values in (one.rank_correlation, one.structural_similarity)
-    )
+    return tuple([nan_mean(row) for row in values] for values in (one.rank_correlation, one.structural_similarity))
 
 
-def _nanmean(values: np.ndarray) -> float:
+def nan_mean(values: np.ndarray) -> float:
+    """The mean of the values that are not nan; nan when there is none."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 

@@ -15,7 +15,7 @@ from ...data.dataset import FundusDataset
 from ...data.image_file import read_image
 from ...data.targets import COLUMNS, MULTILABEL
 from ...data.wider_targets import target_of
-from ...preprocess.dataset_masks import whole_field
+from ...preprocess.dataset_masks import ANATOMY, whole_field
 from ...runtime.errors import UserError
 from ..backbones import Classifier
 from ..checkpoint import About
@@ -26,7 +26,6 @@ from ..predictions import predict_images
 from ..tasks import task_of
 from .insertion_deletion import BLUR, baseline_images, shown_fields
 
-_ANATOMY = ("fov", "optic_disc", "optic_cup", "fovea", "macula", "vessels", "arteries", "veins")
 _HEALTHY = ("normal", "0")
 
 
@@ -86,7 +85,7 @@ def mask_kinds(dataset: FundusDataset, wanted: Sequence[str]) -> tuple[str, ...]
     for kind in wanted:
         if kind not in there:
             raise UserError(f"has no masks {kind!r}; it has {', '.join(there) or 'none'}", path=dataset.path)
-    return tuple(wanted) or tuple(kind for kind in there if kind not in _ANATOMY)
+    return tuple(wanted) or tuple(kind for kind in there if kind not in ANATOMY)
 
 
 def _read_mask(dataset: FundusDataset, index: int, kinds: Sequence[str], size: int) -> np.ndarray:

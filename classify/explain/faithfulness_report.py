@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...runtime.report import Report, new_figure
-from .faithfulness import MOST_ALIKE, Measured
+from .faithfulness import MOST_ALIKE, Measured, nan_mean
 from .overlay import color_scale, lay_over
 from .pointing import SCORES
 
@@ -94,8 +94,8 @@ def _add_randomization(report: Report, found: Faithfulness) -> None:
         rows.append({
             "method": name, "rank correlation": str(one.alike_when_random),
             "structural similarity": float(np.nanmean(one.cascade.structural_similarity[-1])),
-            "head alone random": float(_mean(one.cascade.rank_correlation[0])),
-            "of another photograph": float(_mean(one.cascade.other_image)),
+            "head alone random": nan_mean(one.cascade.rank_correlation[0]),
+            "of another photograph": nan_mean(one.cascade.other_image),
         })  # fmt: skip
     report.table(pd.DataFrame(rows), f"Maps of the fully random network against the trained one's, on {len(first.last)} images; "
                  "beside it the rank correlation of the trained network's maps of two different photographs.")  # fmt: skip
@@ -111,7 +111,7 @@ def _stages(measured: dict[str, Measured]) -> object:
     stages = next(iter(measured.values())).cascade.stages
     colors = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#1c2024", "#8a8f94")
     for (name, one), color, marker in zip(measured.items(), colors, _MARKERS, strict=False):
-        values = [1.0, *(_mean(row) for row in one.cascade.rank_correlation)]
+        values = [1.0, *(nan_mean(row) for row in one.cascade.rank_correlation)]
         axis.plot(range(len(values)), values, f"{marker}-", color=color, markersize=4, linewidth=1.2, label=name)
     axis.axhline(MOST_ALIKE, color="#5c656e", linewidth=0.8, linestyle=":")
     axis.set(ylabel="rank correlation", xlabel="random from the end down to")
@@ -119,10 +119,6 @@ def _stages(measured: dict[str, Measured]) -> object:
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize="small")
     axis.legend(frameon=False, fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     return figure
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def _example(found: Faithfulness, index: int) -> tuple[list[np.ndarray], list[str]]:

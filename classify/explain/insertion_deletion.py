@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from .field_blur import blurred_inside
+
 BLUR, MEAN = BASELINES = ("blur", "mean")
 _SIGMA = 0.1  # of the width: the optic disc is 0.13 wide
 _BLACK = 12  # of 255: the camera's noise beside the field
@@ -170,9 +172,7 @@ def baseline_images(images: np.ndarray, fields: np.ndarray, kind: str = BLUR) ->
 
 def blurred(image: np.ndarray, field: np.ndarray) -> np.ndarray:
     """Blurred with a Gaussian of a tenth of the width, of pixels in the field only, so that its rim does not darken."""
-    sigma, weight = _SIGMA * len(image), field.astype(np.float32)
-    smooth = cv2.GaussianBlur(image * weight[..., None], (0, 0), sigma)
-    smooth /= np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma), 1e-6)[..., None]
+    smooth = blurred_inside(image, field, _SIGMA * len(image))
     return np.where(field[..., None], np.rint(smooth).clip(0, 255), image).astype(np.uint8)
 
 

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.cache import fit_square
 from ...data.dataset import FundusDataset
+from ...data.image_file import read_image
+from ...preprocess.dataset_masks import whole_field
 from ...runtime.errors import UserError
 from ...runtime.files import write_bytes, write_json
 from ...runtime.progress import Progress
@@ -18,6 +21,7 @@ from .map_groups import Grouping, make_groups
 from .map_statistics import GroupMap, MapDifference, group_map, permutation_test
 from .methods import attribute, check_method
 from .retinal_frame import fields_in_frame, frame_matrices, to_frame
+from .scores import Scores
 from .unseen_eyes import UnseenEyes, map_targets, open_unseen
 
 FRAME = 64
@@ -43,7 +47,7 @@ class Comparison:
         if self.found is None:
             return f"{self.first} against {self.second}: fewer than {_LEAST} patients in one of them; not tested."
         of = f"{self.first} ({self.found.patients[0]} patients) against {self.second} ({self.found.patients[1]})"
-        told = f"permutation p {self.adjusted_p:.4f}"
+        told = f"Holm-adjusted permutation p {self.adjusted_p:.4f}"
         share = self.found.where().sum() / max(np.isfinite(self.found.adjusted).sum(), 1)
         if self.adjusted_p <= 0.05:
             return f"{of}: the maps differ ({told}), in {share:.0%} of the retina seen."
@@ -107,7 +111,8 @@ def mean_maps(
     Args:
         method: see `methods.attribute`.
         groups: see `map_groups.make_groups`.
-        of: the class whose evidence the maps show, "true" or "predicted"; "" takes the positive class of two, else "true".
+        of: the class whose evidence the maps show, "true" or "predicted"; "" takes the positive class of two, else "true". Of the
+            heads for grades "lower" or "higher", which "" takes.
         scale: "strength" leaves the maps as they are; "share" makes the absolute values of each add up to 1 in its field, so
             that only the place counts. Maps of zeros stay zeros.
         out: RUN/mean-maps-<dataset> by default.
@@ -119,7 +124,7 @@ def mean_maps(
     if scale not in SCALES:
         raise UserError(f"--scale {scale} is not known; expected {' or '.join(SCALES)}")
     eyes = open_unseen(run, dataset, device, quiet)
-    targets, about = map_targets(eyes, of)
+    targets, scores, about = map_targets(eyes, of)
     matrices = frame_matrices(eyes.dataset.table)
     usable = np.flatnonzero(np.isfinite(matrices).all(axis=(1, 2)))
     if not len(usable):
@@ -129,8 +134,8 @@ def mean_maps(
     grouping = make_groups(
         groups, eyes.dataset.table.iloc[usable], eyes.labels[usable], predicted[usable], eyes.about.classes
     )
-    maps, photographs = framed(eyes, usable, matrices, targets, method, seed, quiet)
-    fields = fields_in_frame(matrices[usable], FRAME)
+    maps, photographs = framed(eyes, usable, matrices, targets, scores, method, seed, quiet)
+    fields = fields_in_frame(matrices[usable], FRAME, [field_of(eyes, index) for index in usable])
     maps = shares(maps, fields) if scale == "share" else maps
     folder = Path(out) if out is not None else Path(run) / f"mean-maps-{eyes.dataset.name}"
     patients = eyes.patients[usable]
@@ -149,8 +154,9 @@ def mean_maps(
 
 
 def framed(
-    eyes: UnseenEyes, usable: np.ndarray, matrices: np.ndarray, targets: np.ndarray, method: str, seed: int, quiet: bool
-) -> tuple[np.ndarray, np.ndarray]:
+    eyes: UnseenEyes, usable: np.ndarray, matrices: np.ndarray, targets: np.ndarray, scores: Scores, method: str, seed: int,
+    quiet: bool,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Maps and photographs of the images `usable` in the retinal frame: float32 (n, FRAME, FRAME) and uint8
     (n, 2 FRAME, 2 FRAME, 3)."""
     maps, photographs = [], []
@@ -158,11 +164,19 @@ def framed(
         for start in range(0, len(usable), _BATCH):
             part = usable[start : start + _BATCH]
             source = eyes.images(part)
-            raw = attribute(eyes.model, source, targets[part], method, seed=seed, device=eyes.device)
+            raw = attribute(eyes.model, source, targets[part], method, scores=scores, seed=seed, device=eyes.device)
             maps.append(to_frame(raw, matrices[part], FRAME))
             photographs.append(to_frame(source.take(np.arange(len(part))), matrices[part], 2 * FRAME))
             progress.advance(len(part))
     return np.concatenate(maps), np.concatenate(photographs)
+
+
+def field_of(eyes: UnseenEyes, index: int) -> np.ndarray:
+    """Where one of the eyes was photographed: its mask `fov`, or the inscribed circle where that is missing or empty; uint8
+    (2 FRAME, 2 FRAME)."""
+    path = eyes.dataset.mask_path(index, "fov")
+    mask = None if path is None else fit_square(read_image(path).max(axis=2), 2 * FRAME)
+    return mask if mask is not None and mask.any() else whole_field(2 * FRAME)
 
 
 def shares(maps: np.ndarray, fields: np.ndarray) -> np.ndarray:

@@ -10,11 +10,12 @@ import cv2
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.colors import Colormap
 
 from ...preprocess.registration import DISC, FOVEA
 from ...runtime.report import Report, new_figure
 from .map_groups import Grouping
-from .overlay import overlay, signed_overlay
+from .overlay import color_key, evidence_colors, lay_over
 
 if TYPE_CHECKING:
     from .mean_maps import Comparison, MeanMaps
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
 _TILE = 256
 _UNSEEN = 225  # grey level of places that were not photographed
 _EYE = np.array([58, 66, 74], np.uint8)
-_SCALE = "One scale for all mean maps; the spread, from black on, has the same (standard deviation over patients)."
-_DISC_RADIUS = 0.066  # of the frame's width: disc and fovea are five radii apart
+_SCALE = (
+    "One scale for all mean maps, on the photograph and alone. The spread (standard deviation over patients), from black on, "
+    "reaches its brightest at the same strength."
+)
+_SIGNS = " Blue speaks for the score, orange against it."
+_BAR = 256
+_DISC_RADIUS = float(np.hypot(*np.subtract(DISC, FOVEA))) / 5  # see `preprocess.landmarks`
 
 
 def write_report(found: MeanMaps, grouping: Grouping, photographs: np.ndarray, facts: Mapping[str, str]) -> Path:
@@ -44,7 +50,7 @@ def write_report(found: MeanMaps, grouping: Grouping, photographs: np.ndarray, f
     if strongest == 0:
         report.text("Every mean map is zero.")
     else:
-        report.figure(_color_bar(strongest, signed), _SCALE)
+        report.figure(_color_bar(strongest, signed, key=True), _SCALE + (_SIGNS if signed else ""))
     for name, one in found.groups.items():
         photograph = _mean_photograph(photographs[grouping.members[name]])
         tiles = [_laid_over(photograph, one.mean, strongest, signed), _colored(one.mean, strongest, signed),
@@ -93,7 +99,8 @@ def _add_differences(report: Report, tested: list[Comparison]) -> None:
     if largest == 0:
         report.text("No map differs anywhere.")
         return
-    report.figure(_color_bar(largest, signed=True), "The first group's mean map minus the second's; one scale for all.")
+    report.figure(_color_bar(largest, signed=True), "The first group's mean map minus the second's; one scale "
+                  "for all. Blue: more in the first; orange: more in the second.")  # fmt: skip
     for one in tested:
         plain = _outlined(_colored(one.found.difference, largest, signed=True))
         marked = _outlined(_colored(np.where(one.found.where(), one.found.difference, 0.0), largest, signed=True))
@@ -130,16 +137,14 @@ def _mean_photograph(photographs: np.ndarray) -> np.ndarray:
 
 
 def _laid_over(photograph: np.ndarray, mean: np.ndarray, scale: float, signed: bool) -> np.ndarray:
-    return (signed_overlay if signed else overlay)(photograph, _enlarged(np.nan_to_num(mean)), scale)
+    return lay_over(photograph, _enlarged(np.nan_to_num(mean)), scale, signed)
 
 
 def _colored(values: np.ndarray, scale: float, signed: bool = False) -> np.ndarray:
-    """uint8 (_TILE, _TILE, 3): magma from 0 to `scale`, or blue to red from -scale to scale."""
+    """uint8 (_TILE, _TILE, 3): magma from 0 to `scale`, or `evidence_colors` from -scale to scale."""
     known = np.isfinite(values)
     level = np.nan_to_num(values) / (scale or 1.0)
-    shown = matplotlib.colormaps["RdBu_r" if signed else "magma"](
-        _enlarged((level + 1) / 2 if signed else np.abs(level))
-    )
+    shown = _colors(signed)(_enlarged((level + 1) / 2 if signed else np.abs(level)))
     picture = np.rint(shown[..., :3] * 255).astype(np.uint8)
     hidden = cv2.resize(known.astype(np.uint8), (_TILE, _TILE), interpolation=cv2.INTER_NEAREST) == 0
     picture[hidden] = _UNSEEN
@@ -160,12 +165,20 @@ def _outlined(picture: np.ndarray) -> np.ndarray:
     return picture
 
 
-def _color_bar(scale: float, signed: bool = False) -> object:
-    figure, axis = new_figure(5.6, 0.75)
-    low = -scale if signed else 0
-    axis.imshow(
-        np.linspace(0, 1, 256)[None], aspect="auto", extent=(low, scale, 0, 1), cmap="RdBu_r" if signed else "magma"
-    )
-    axis.set(yticks=[])
+def _colors(signed: bool) -> Colormap:
+    return evidence_colors() if signed else matplotlib.colormaps["magma"]
+
+
+def _color_bar(scale: float, signed: bool = False, key: bool = False) -> object:
+    """The colours of a map alone and, with `key`, above them those of a map on a photograph."""
+    bars = [np.rint(_colors(signed)(np.linspace(0, 1, _BAR))[None, :, :3] * 255).astype(np.uint8)]
+    names = ["alone"]
+    if key:
+        bars, names = [color_key(signed, _BAR, 1), *bars], ["on the photograph", *names]
+    figure, axis = new_figure(5.6, 0.4 + 0.35 * len(bars))
+    axis.imshow(np.concatenate(bars), aspect="auto", extent=(-scale if signed else 0, scale, len(bars), 0),
+                interpolation="nearest")  # fmt: skip
+    axis.set_yticks(np.arange(len(bars)) + 0.5 if key else [], names if key else [])
+    axis.tick_params(axis="y", length=0)
     axis.grid(False)
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
 
 _OPACITY = 0.7
 _SIGNED_OPACITY = 0.9
@@ -57,6 +58,11 @@ def signed_overlay(image: np.ndarray, attribution: np.ndarray, scale: float, cha
     lift = _LIFT * np.clip(image.max(axis=2) / _LIFT, 0, 1) ** 2
     calm = np.repeat((0.55 * grey + lift)[..., None], 3, axis=2)
     return _blend(calm, colors, _SIGNED_OPACITY * np.abs(strength))
+
+
+def evidence_colors() -> LinearSegmentedColormap:
+    """The same colours without a photograph, from full strength against (0) by white (0.5) to full strength for (1)."""
+    return LinearSegmentedColormap.from_list("evidence", [_AGAINST / 255, (1.0, 1.0, 1.0), _FOR / 255])
 
 
 def color_key(signed: bool, width: int = 160, height: int = 12) -> np.ndarray:

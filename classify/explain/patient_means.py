@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..evidence import Difference, Interval
+from ..evidence import Difference, Interval, difference_of, percentile_interval
 
 
 def mean_interval(
@@ -18,7 +18,7 @@ def mean_interval(
         patients: str (n,).
     """
     known, names = _known(values, patients)
-    low, high, _ = _spread(_resampled(known, names, resamples, seed), confidence)
+    low, high = percentile_interval(_resampled(known, names, resamples, seed), confidence)
     return Interval(_mean(known), low, high, resamples, len(np.unique(names)), 1)
 
 
@@ -32,9 +32,20 @@ def mean_difference(
     """
     known, names = _known(np.asarray(values, dtype=np.float64) - np.asarray(reference, dtype=np.float64), patients)
     means = _resampled(known, names, resamples, seed)
-    low, high, deviation = _spread(means, confidence)
-    p = float("nan") if np.isnan(low) else _two_sided_p(means)
-    return Difference(_mean(known), low, high, resamples, len(np.unique(names)), 1, p, deviation)
+    return difference_of(_mean(known), means, confidence, len(np.unique(names)), 1)
+
+
+def resampled_sums(patients: np.ndarray, *columns: np.ndarray, resamples: int, seed: int) -> list[np.ndarray]:
+    """The sum of each column, float (n,), over `resamples` draws of patients with all their images: float64 (resamples,) each,
+    nan with fewer than two patients, as one says nothing of others.
+
+    The draws depend only on the seed and on how many patients there are.
+    """
+    names, rows = np.unique(patients, return_inverse=True)
+    if len(names) < 2:
+        return [np.full(resamples, np.nan) for _ in columns]
+    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    return [times @ np.bincount(rows, column) for column in columns]
 
 
 def _known(values: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -47,23 +58,5 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _resampled(values: np.ndarray, patients: np.ndarray, resamples: int, seed: int) -> np.ndarray:
-    """Means of `resamples` draws of patients; the draws depend only on the seed and on how many patients there are."""
-    names, rows = np.unique(patients, return_inverse=True)
-    if len(names) < 2:  # nothing to resample: one patient says nothing of others
-        return np.full(resamples, np.nan)
-    sums, counts = np.bincount(rows, values), np.bincount(rows)
-    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    return times @ sums / (times @ counts)
-
-
-def _spread(means: np.ndarray, confidence: float) -> tuple[float, float, float]:
-    if np.isnan(means).any():
-        return (float("nan"),) * 3
-    tail = 50 * (1 - confidence)
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return float(low), float(high), float(means.std(ddof=1))
-
-
-def _two_sided_p(means: np.ndarray) -> float:
-    sides = min((means <= 0).sum(), (means >= 0).sum())
-    return float(min(1.0, 2 * (sides + 1) / (len(means) + 1)))
+    sums, counts = resampled_sums(patients, values, np.ones(len(values)), resamples=resamples, seed=seed)
+    return sums / counts

@@ -14,19 +14,21 @@ def random_place(mask: np.ndarray, field: np.ndarray, random: np.random.Generato
     mass is anywhere in the field, but with at least 98 % of its area still in it: float32 (s, s).
 
     After four places that leave too much outside, it is moved a shorter way with every try. So a small region goes anywhere,
-    and one that spreads over the whole field, as vessels do, is turned only. A part that lies outside is lost.
+    and one that spreads over the whole field, as vessels do, is turned only. When no place keeps 98 %, the one of twelve that
+    keeps most is taken; the part that lies outside is lost.
 
     Args:
         mask: float32 (s, s), 0..1.
         field: float32 (s, s), 0..1.
     """
-    area = float(mask.sum())
+    area, best = float(mask.sum()), np.zeros_like(mask)
     for attempt in range(_TRIES):
         reach = min(1.0, (_TRIES - 1 - attempt) / (_TRIES - _FREE))
         moved = _moved(mask, random, reach) * field
         if moved.sum() >= _KEPT * area:
             return moved
-    return moved
+        best = moved if moved.sum() > best.sum() else best
+    return best
 
 
 def random_circle(area: float, field: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -40,6 +42,21 @@ def random_circle(area: float, field: np.ndarray, random: np.random.Generator) -
     steps = np.arange(side) + 0.5
     distance = np.hypot(steps[None] - side / 2 - far * np.cos(angle), steps[:, None] - side / 2 - far * np.sin(angle))
     return np.clip(radius - distance + 0.5, 0, 1).astype(np.float32) * field
+
+
+def random_sector(area: float, free: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """All of `free` between a random angle about the middle of the picture and the one at which this area, in pixels, is
+    reached: float32 (s, s); all of it when it has no more.
+
+    Args:
+        free: float32 (s, s), 0..1.
+    """
+    steps = np.arange(len(free)) + 0.5 - len(free) / 2
+    angles = (np.arctan2(steps[:, None], steps[None]) - random.random() * 2 * np.pi) % (2 * np.pi)
+    order = np.argsort(angles, axis=None)
+    taken = np.zeros(free.size, np.float32)
+    taken[order] = np.cumsum(free.ravel()[order], dtype=np.float64) <= area
+    return taken.reshape(free.shape) * free
 
 
 def _moved(mask: np.ndarray, random: np.random.Generator, reach: float) -> np.ndarray:

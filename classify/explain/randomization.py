@@ -39,8 +39,8 @@ class Cascade:
 
     Attributes:
         stages: names of the lowest layer that each stage randomised; the last stage has randomised all.
-        rank_correlation: Spearman's, of absolute values inside the field, float64 (stages, n); 0 where the map of the
-            randomised network is constant, nan where that of the trained one is.
+        rank_correlation: Spearman's, of absolute values inside the field, float64 (stages, n); nan where either map is
+            constant: an empty map says nothing of what a network that forgot would show.
         structural_similarity: of Wang et al. 2004, of absolute values divided by their maximum, mean inside the field, float64
             (stages, n).
         other_image: Spearman's between the trained network's maps of two images, float64 (n,).
@@ -55,7 +55,7 @@ class Cascade:
 
 
 def cascade(
-    attribute: Attribute, networks: list[tuple[str, nn.Module]], model: nn.Module, fields: np.ndarray,
+    attribute: Attribute, networks: list[tuple[str, nn.Module]], trained: np.ndarray, fields: np.ndarray,
     advance: Callable[[], None] = lambda: None,
 ) -> Cascade:  # fmt: skip
     """Maps of the trained network against those of each of the randomised ones.
@@ -63,11 +63,10 @@ def cascade(
     Args:
         attribute: the method.
         networks: of `randomized`.
-        model: the trained network.
+        trained: maps of the trained network, float (n, s, s).
         fields: bool (n, s, s).
         advance: called after every network.
     """
-    trained = attribute(model)
     ranks, structures, last = [], [], trained
     for _, network in networks:
         last = attribute(network)
@@ -155,11 +154,10 @@ def _measure_statistics(modules: list[nn.Module], network: nn.Module, batch: tor
 
 
 def rank_correlation(one: np.ndarray, other: np.ndarray, field: np.ndarray) -> float:
-    """Spearman's rank correlation of the absolute values inside the field; nan when `one` is constant, 0 when only `other` is."""
+    """Spearman's rank correlation of the absolute values inside the field; nan when either is constant."""
     a, b = (rankdata(np.abs(map_[field])) for map_ in (one, other))
-    if a.min() == a.max():
-        return float("nan")
-    return 0.0 if b.min() == b.max() else float(np.corrcoef(a, b)[0, 1])
+    constant = a.min() == a.max() or b.min() == b.max()
+    return float("nan") if constant else float(np.corrcoef(a, b)[0, 1])
 
 
 def structure(one: np.ndarray, other: np.ndarray, field: np.ndarray) -> float:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from .field_blur import blurred_inside
+
 BLANK, BLUR, SWAP = FILLS = ("blank", "blur", "swap")
 _PART_OF = 0.1  # of a pixel's area: it then belongs to the region
 _MARGIN, _FEATHER = 1 / 100, 1 / 128  # of the width
@@ -50,7 +52,7 @@ def fill(
         return image
     photograph = image.astype(np.float32)
     if kind == BLUR:
-        new = _blurred(photograph, field)
+        new = blurred_inside(photograph, field > 0.5, _BLUR * len(photograph))
     else:
         new = _carried_inwards(photograph, (1 - alpha) * (field > 0.5))
         new = _swapped(photograph, new, donor, alpha, field) if kind == SWAP else new
@@ -83,13 +85,6 @@ def _boxed(values: np.ndarray, reach: int) -> np.ndarray:
     for _ in range(2):
         values = cv2.blur(values, (reach, reach), borderType=cv2.BORDER_CONSTANT)
     return values
-
-
-def _blurred(photograph: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """Blurred without the black that lies outside the field."""
-    inside, width = (field > 0.5).astype(np.float32), _BLUR * len(photograph)
-    colors = cv2.GaussianBlur(photograph * inside[..., None], (0, 0), width)
-    return colors / np.maximum(cv2.GaussianBlur(inside, (0, 0), width), 1e-3)[..., None]
 
 
 def _swapped(

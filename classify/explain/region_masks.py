@@ -12,14 +12,13 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from ...preprocess.dataset_masks import whole_field
+from ...preprocess.dataset_masks import ANATOMY, whole_field
 from .retinal_frame import landmarks_of
 
-ANATOMY = ("disc", "macula", "vessels", "lesions")
-ZONES = ("centre", "rim")
+STRUCTURES = ("disc", "macula", "vessels", "lesions")
+CENTRE, RIM = ZONES = ("centre", "rim")
 BACKGROUND, OUTSIDE = "background", "outside the field"
-_NOT_LESIONS = ("fov", "optic_disc", "optic_cup", "fovea", "macula", "vessels", "arteries", "veins")
-_CENTRE, _RIM = 0.5, float(np.sqrt(0.75))  # of the field's radius: a quarter of the area each
+_INNER, _OUTER = 0.5, float(np.sqrt(0.75))  # of the field's radius: a quarter of the area each
 _MACULA = 2.0  # disc radii
 _FINE = 4
 
@@ -52,10 +51,10 @@ def region_masks(row: Mapping[str, object], masks: Mapping[str, np.ndarray], siz
         found["macula"] = _circle(fine, landmarks.fovea_x, landmarks.fovea_y, _MACULA * landmarks.disc_r) * field
     if "vessels" in given:
         found["vessels"] = given["vessels"] * field * (1 - found.get("disc", 0))
-    lesions = [mask for kind, mask in given.items() if kind not in _NOT_LESIONS]
+    lesions = [mask for kind, mask in given.items() if kind not in ANATOMY]
     if lesions:
         found["lesions"] = np.maximum.reduce(lesions) * field
-    taken = [found[name] for name in ANATOMY if name in found]
+    taken = [found[name] for name in STRUCTURES if name in found]
     found[BACKGROUND] = field * (1 - np.maximum.reduce(taken)) if taken else field
     found[OUTSIDE] = 1 - field
     return {name: _shrunk(mask, size) for name, mask in found.items()}
@@ -63,7 +62,7 @@ def region_masks(row: Mapping[str, object], masks: Mapping[str, np.ndarray], siz
 
 def _zones(side: int, field: np.ndarray) -> dict[str, np.ndarray]:
     far = 2 * _far(side, 0.5, 0.5)
-    return {"centre": (far <= _CENTRE) * field, "rim": (far >= _RIM) * field}
+    return {CENTRE: (far <= _INNER) * field, RIM: (far >= _OUTER) * field}
 
 
 def _circle(side: int, x: float, y: float, radius: float) -> np.ndarray:

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evidence import Difference, Interval, holm
-from .patient_means import mean_difference
+from ..evidence import Difference, Interval, holm, percentile_interval
+from .patient_means import mean_difference, resampled_sums
 from .random_regions import random_place
-from .region_masks import ANATOMY, BACKGROUND, OUTSIDE
+from .region_masks import BACKGROUND, OUTSIDE, STRUCTURES
 
-MEASURED = (*ANATOMY, BACKGROUND, OUTSIDE)
+MEASURED = (*STRUCTURES, BACKGROUND, OUTSIDE)
 _DRAWS = 10
 _RESAMPLES = 2000
 
@@ -115,19 +115,22 @@ def _of_image(strength: np.ndarray, masks: Mapping[str, np.ndarray], random: np.
             continue
         chance = np.nan
         if name != OUTSIDE:
-            chance = np.mean([(strength * random_place(mask, field, random)).sum() for _ in range(_DRAWS)]) / total
+            chance = _elsewhere(strength, mask, field, random) / total
         found[name] = (float((strength * mask).sum()) / total, float(mask.sum()) / of, chance)
     return found
+
+
+def _elsewhere(strength: np.ndarray, mask: np.ndarray, field: np.ndarray, random: np.random.Generator) -> float:
+    """What lies in the same region at random places, the mean of 10, made up for what a place loses outside the field."""
+    placed = [random_place(mask, field, random) for _ in range(_DRAWS)]
+    area = float(mask.sum())
+    return float(np.mean([(strength * one).sum() * area / max(float(one.sum()), 1e-6) for one in placed]))
 
 
 def _ratio(shares: Shares, patients: np.ndarray, seed: int) -> Interval:
     """Mean mass over mean area: a mean of ratios would be ruled by the images in which the region is tiny."""
     known = np.isfinite(shares.mass)
-    names, rows = np.unique(patients[known], return_inverse=True)
-    masses, areas = np.bincount(rows, shares.mass[known]), np.bincount(rows, shares.area[known])
-    estimate = float(masses.sum() / areas.sum())
-    if len(names) < 2:  # nothing to resample
-        return Interval(estimate, float("nan"), float("nan"), _RESAMPLES, len(names), 1)
-    times = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=_RESAMPLES)
-    low, high = np.percentile((times @ masses) / (times @ areas), [2.5, 97.5])
-    return Interval(estimate, float(low), float(high), _RESAMPLES, len(names), 1)
+    mass, area, people = shares.mass[known], shares.area[known], patients[known]
+    masses, areas = resampled_sums(people, mass, area, resamples=_RESAMPLES, seed=seed)
+    low, high = percentile_interval(masses / areas, 0.95)
+    return Interval(float(mass.sum() / area.sum()), low, high, _RESAMPLES, len(np.unique(people)), 1)

@@ -12,12 +12,12 @@ from ..decision import Decision
 from ..evidence import Difference, SeedPredictions, estimate, holm, paired_difference
 from ..predictions import predict_images
 from .patient_means import mean_difference
-from .random_regions import random_circle, random_place
+from .random_regions import random_circle, random_place, random_sector
 from .region_fills import SWAP, fill, opacity
-from .region_masks import ANATOMY, ZONES
+from .region_masks import CENTRE, RIM, STRUCTURES, ZONES
 from .unseen_eyes import UnseenEyes
 
-REMOVED = (*ANATOMY, *ZONES)
+REMOVED = (*STRUCTURES, *ZONES)
 _RESAMPLES = 1000
 
 
@@ -40,7 +40,7 @@ class Removal:
         area: the share of the field that was replaced.
         auroc: with the region in place; of the positive class of two, else averaged over the classes.
         fall: of the AUROC, with its interval over patients.
-        control: how much it falls when a region of the same shape and size is taken away at random places.
+        control: how much it falls when as much is taken away elsewhere at random.
         beyond: how much more it falls than that, with its interval over patients.
         adjusted_p: of `beyond`, corrected for all regions and ways (Holm).
         certainty: fall of the true class's probability.
@@ -56,6 +56,11 @@ class Removal:
     beyond: Difference
     adjusted_p: float
     certainty: Difference
+
+    @property
+    def tested(self) -> bool:
+        """Whether the AUROC is known with and without it, in resampled patients too."""
+        return bool(np.isfinite(self.adjusted_p))
 
     @property
     def matters(self) -> bool:
@@ -138,16 +143,20 @@ def removed_area(masks: Mapping[str, np.ndarray], region: str) -> float:
 
 
 def _alphas(masks: Mapping[str, np.ndarray], region: str, random: np.random.Generator) -> Iterator[np.ndarray]:
-    """Opacity of the region, and of the same one elsewhere.
+    """Opacity of the region, and of as much elsewhere.
 
-    Centre and rim are the same wherever they are turned to: their control is a circle of the same area.
+    Centre and rim are the same wherever they are turned to. The control of the centre is a sector of what lies outside it, as
+    any circle of its area inside the field covers the middle; that of the rim is a circle.
     """
     alpha, field = opacity(masks[region]), masks["field"]
+    inside = alpha * field
     yield alpha
-    if region in ZONES:
-        yield random_circle(float((alpha * field).sum()), field, random)
+    if region == CENTRE:
+        yield random_sector(float(inside.sum()), field * (1 - alpha), random)
+    elif region == RIM:
+        yield random_circle(float(inside.sum()), field, random)
     else:
-        yield random_place(alpha, field, random)
+        yield random_place(inside, field, random)
 
 
 def donors_of(eyes: UnseenEyes, indices: np.ndarray, matrices: np.ndarray, seed: int) -> list[np.ndarray]:

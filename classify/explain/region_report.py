@@ -31,8 +31,8 @@ def write_report(
         facts: what is told of classifier, method and data.
     """
     report = Report("Does the disc matter?", found.verdict())
-    report.figure(_fall_figure(found), "Fall of the AUROC with 95 % intervals over patients; the grey mark is what falls when a "
-                  "region of the same shape and size is taken away at random places.")  # fmt: skip
+    report.figure(_fall_figure(found), "Fall of the AUROC with 95 % intervals over patients; the grey mark is what falls when as "
+                  "much is taken away elsewhere, at random places.")  # fmt: skip
     report.section("What falls without each region")
     report.table(_removal_table(found), "Beyond: how much further it falls than at random places. p is of that, corrected for all "
                  "rows (Holm). Certainty: how much the true class's probability falls.")  # fmt: skip
@@ -141,8 +141,8 @@ def _add_method(report: Report, found: RegionStudy, facts: Mapping[str, str]) ->
         "the dataset has masks. Centre and rim: the inner and the outer quarter of the field's area.",
         "Blank: the colours around are carried inwards. Blur: by 6 % of the width. Swap: the same place of another patient's eye, "
         "laid on this one by optic disc and fovea, its colour shifted to that of the surroundings.",
-        "At random places: the same shape, turned, mirrored and moved within the field; for centre and rim a circle of the same "
-        "area. It shows what the damage itself does to the classifier.",
+        "At random places: the same shape, turned, mirrored and moved within the field; for the centre a sector of what lies "
+        "outside it, for the rim a circle, of as much area. It shows what the damage itself does to the classifier.",
         "A region is called needed when the AUROC falls without it, and falls further than at random places. What is written in "
         "several regions at once is not missed when one of them is gone: then no region is needed, and none is useless.",
         "The classifier has not learned pictures without a region. One that had learned them might do better "

@@ -22,6 +22,7 @@ from .region_masks import region_masks
 from .region_mass import RegionMass, Shares, joined, map_shares, region_mass
 from .region_removal import REMOVED, Removal, Told, judge_removals, removed_area, removed_predictions
 from .retinal_frame import frame_matrices
+from .scores import Scores
 from .unseen_eyes import UnseenEyes, map_targets, open_unseen
 
 _BATCH = 64
@@ -53,20 +54,31 @@ class RegionStudy:
         """The regions whose loss, in at least one way, costs more than that of as much elsewhere."""
         return tuple(name for name in REMOVED if any(one.matters for one in self.removals if one.region == name))
 
+    @property
+    def untested(self) -> tuple[str, ...]:
+        """The regions of which no removal could be tested: too few patients of each class have them."""
+        tried = [name for name in REMOVED if any(one.region == name for one in self.removals)]
+        return tuple(name for name in tried if not any(one.tested for one in self.removals if one.region == name))
+
     def verdict(self) -> str:
-        """The answer in a sentence."""
+        """The answer in a sentence or two."""
         if not self.auroc.low > 0.5:
             return f"It hardly tells the classes apart (AUROC {self.auroc}), so nothing can be said of what it needs."
         told = f"AUROC {self.auroc} with everything in place."
+        if self.untested:
+            told += f" Not testable, as too few patients of each class have it: {', '.join(self.untested)}."
         if self.matter:
             return f"It needs the {' and the '.join(self.matter)}: without, more is lost than without as much elsewhere. {told}"
+        if not any(one.tested for one in self.removals):
+            return f"Nothing can be said of what it needs. {told}"
         return f"No single region is needed: without none of them more is lost than without as much elsewhere. {told}"
 
     def summary(self) -> dict:
         """Plain values, for --json and summary.json."""
         return {
             "folder": str(self.folder), "images": self.images, "without_landmarks": self.without_landmarks, "seen": self.seen,
-            "auroc": asdict(self.auroc), "matter": list(self.matter), "mass": [asdict(one) for one in self.mass],
+            "auroc": asdict(self.auroc), "matter": list(self.matter),
+            "untested": list(self.untested), "mass": [asdict(one) for one in self.mass],
             "removals": [{**asdict(one), "matters": one.matters} for one in self.removals],
         }  # fmt: skip
 
@@ -76,6 +88,8 @@ class RegionStudy:
         told += [
             f"{one.region}, {one.fill}: AUROC falls by {one.fall}, at random places by {one.control:.3f}; "
             f"beyond that {one.beyond}, adjusted p {one.adjusted_p:.3f}"
+            if one.tested
+            else f"{one.region}, {one.fill}: not testable, too few patients of each class have it"
             for one in self.removals
         ]
         return [self.verdict(), *told, f"report: {self.folder / 'report.html'}"]
@@ -95,8 +109,8 @@ def regions(
     """Measure the maps in disc, macula, vessels, lesions and what is left, and take disc, macula, vessels, lesions, centre and
     rim away to see what the classifier tells without them, on unseen patients.
 
-    Maps show the evidence for the positive class of two, else for each image's true class. Images without optic disc and fovea
-    are left out. Vessels and lesions are measured where the dataset has masks.
+    Maps show the evidence for the positive class of two, else for each image's true class; of the heads for grades, for a
+    higher grade. Images without optic disc and fovea are left out. Vessels and lesions are measured where the dataset has masks.
 
     Args:
         method: see `methods.attribute`.
@@ -104,7 +118,7 @@ def regions(
         out: RUN/regions-<dataset> by default.
 
     Raises:
-        UserError: as `open_unseen`; an unknown word; fewer than two patients with optic disc and fovea.
+        UserError: as `open_unseen`; an unknown word; fewer than two patients with optic disc and fovea, or all of one class.
     """
     fills = tuple(dict.fromkeys(fills)) if fills else FILLS
     check_method(method)
@@ -112,13 +126,18 @@ def regions(
         if name not in FILLS:
             raise UserError(f"--fills {name} is not known; expected some of {', '.join(FILLS)}")
     eyes = open_unseen(run, dataset, device, quiet)
-    targets, about = map_targets(eyes, "")
+    targets, scores, about = map_targets(eyes, "")
     matrices = frame_matrices(eyes.dataset.table)
     usable = np.flatnonzero(np.isfinite(matrices).all(axis=(1, 2)))
     if len(set(eyes.patients[usable])) < 2:
         raise UserError("optic disc and fovea were found in unseen images of fewer than two patients; expected at least two",
                         path=eyes.dataset.path)  # fmt: skip
-    shares, told, areas = _measured(eyes, usable, targets, matrices, method, fills, seed, quiet)
+    present = np.unique(eyes.labels[usable])
+    if len(present) < 2:
+        only = eyes.about.classes[present[0]]
+        raise UserError(f"unseen images with optic disc and fovea are all {only}; the AUROC needs two classes",
+                        path=eyes.dataset.path)  # fmt: skip
+    shares, told, areas = _measured(eyes, usable, targets, scores, matrices, method, fills, seed, quiet)
     decision, labels, patients = load_decision(run, eyes.about), eyes.labels[usable], eyes.patients[usable]
     found = RegionStudy(
         Path(out) if out is not None else Path(run) / f"regions-{eyes.dataset.name}",
@@ -136,8 +155,8 @@ def regions(
 
 
 def _measured(
-    eyes: UnseenEyes, usable: np.ndarray, targets: np.ndarray, matrices: np.ndarray, method: str, fills: Sequence[str],
-    seed: int, quiet: bool,
+    eyes: UnseenEyes, usable: np.ndarray, targets: np.ndarray, scores: Scores, matrices: np.ndarray, method: str,
+    fills: Sequence[str], seed: int, quiet: bool,
 ) -> tuple[dict[str, Shares], dict[tuple[str, str], Told], dict[str, np.ndarray]]:  # fmt: skip
     """Shares, answers and replaced areas of the images `usable`, a lot at a time."""
     shares, told, areas = [], [], []
@@ -145,7 +164,9 @@ def _measured(
         for start in range(0, len(usable), _BATCH):
             part = usable[start : start + _BATCH]
             masks = [masks_of(eyes, index) for index in part]
-            maps = attribute(eyes.model, eyes.images(part), targets[part], method, seed=seed, device=eyes.device)
+            maps = attribute(
+                eyes.model, eyes.images(part), targets[part], method, scores=scores, seed=seed, device=eyes.device
+            )
             shares.append(map_shares(maps, masks, seed, start))
             told.append(removed_predictions(eyes, part, masks, matrices, fills, seed))
             areas.append({name: np.array([removed_area(one, name) for one in masks]) for name in REMOVED})

@@ -20,6 +20,7 @@ from ..held_out import unseen
 from ..images import ImageSource
 from ..predictions import predict_images
 from ..tasks import ONE_CLASS, task_of
+from .scores import DIRECTIONS, HIGHER, Scores, scores_of
 
 
 @dataclass(frozen=True)
@@ -80,18 +81,26 @@ def open_unseen(run: Path | str, dataset: FundusDataset | Path | str, device: st
     return UnseenEyes(model, about, where, found, cache, rows, labels[rows], told, patients, left_out)
 
 
-def map_targets(eyes: UnseenEyes, of: str) -> tuple[np.ndarray, str]:
-    """The class that each image's map is about, int (n,), and in words.
+def map_targets(eyes: UnseenEyes, of: str) -> tuple[np.ndarray, Scores, str]:
+    """What each image's map is about: the numbers of the scores, int (n,), the scores themselves, and in words.
+
+    The heads for grades have no score of a class, only what makes the grade higher or lower: of these, "" takes "higher".
 
     Raises:
-        UserError: neither "", "true", "predicted" nor a class.
+        UserError: neither "", "true", "predicted" nor a class; of a head for grades neither "", "lower" nor "higher".
     """
+    scores = scores_of(eyes.model, eyes.about)
+    if scores.directed:
+        of = of or HIGHER
+        if of not in DIRECTIONS:
+            raise UserError(f"--of {of} is not known for head {eyes.model.head}; expected {' or '.join(DIRECTIONS)}")
+        return np.full(len(eyes), scores.names.index(of)), scores, f"a {of} grade"
     classes = eyes.about.classes
     of = of or (classes[1] if len(classes) == 2 else "true")
     if of == "true":
-        return eyes.labels, "each image's true class"
+        return eyes.labels, scores, "each image's true class"
     if of == "predicted":
-        return eyes.probabilities.argmax(1), "the class that it finds most probable"
+        return eyes.probabilities.argmax(1), scores, "the class that it finds most probable"
     if of not in classes:
         raise UserError(f"--of {of} is not known; expected true, predicted, or one of {', '.join(classes)}")
-    return np.full(len(eyes), classes.index(of)), of
+    return np.full(len(eyes), classes.index(of)), scores, of

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from fundus_synth.classify.checkpoint import load_classifier, save_classifier
+from fundus_synth.classify.backbones import create_backbone
+from fundus_synth.classify.checkpoint import About, load_classifier, save_classifier
 from fundus_synth.classify.explain.check_explanations import check_explanations
 from fundus_synth.classify.explain.faithfulness import read_faithfulness
 from fundus_synth.classify.explain.faithfulness_cases import make_cases
@@ -17,7 +18,7 @@ from fundus_synth.cli.explanations import classify
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.image_file import write_image
 from fundus_synth.runtime.errors import UserError
-from fundus_synth.runtime.files import read_json, write_json
+from fundus_synth.runtime.files import read_json, sha256_file, write_json
 
 _FEW = ("--device", "cpu", "--quiet", "--count", "6", "--steps", "5")
 
@@ -55,6 +56,7 @@ def test_command_end_to_end(run, marked):
     assert done.exit_code == 0, done.output
     said, kept = json.loads(done.stdout), json.loads((run / "faithfulness.json").read_text())
     assert said == kept and kept["kind"] == "fundus-synth faithfulness"
+    assert kept["weights"] == sha256_file(run / "checkpoints" / "classifier.safetensors")
     assert list(kept["methods"]) == ["grad-cam", "saliency"] and kept["masks"] == ["squares"]
     assert kept["classes"] == ["anemic"] and kept["images"] == 6 and kept["baseline"] == "blur"
     for name, verdict in read_faithfulness(run).items():
@@ -132,6 +134,21 @@ def test_a_number_is_refused_and_so_are_seen_patients_and_nothing_recognised(run
     _edit(run, target="hemoglobin", classes=["hemoglobin_g_dl"])
     with pytest.raises(UserError, match="maps can be checked for classes only|damaged"):
         check_explanations(run, marked, device="cpu", quiet=True)
+
+
+@pytest.mark.parametrize("head", ["regression", "ordinal"])
+def test_a_head_for_grades_is_refused(run, marked, head):
+    save_classifier(
+        run / "checkpoints", create_backbone("simple_cnn", 5, 64, head=head), About(tuple("01234"), target="grade")
+    )
+    with pytest.raises(UserError, match=f"has head {head}, .*maps can be checked for classes only"):
+        check_explanations(run, marked, device="cpu", quiet=True)
+
+
+def test_the_page_goes_into_a_folder_named_after_the_dataset(run, marked, tmp_path):
+    dataset = FundusDataset.open(shutil.copytree(marked, tmp_path / "elsewhere"))
+    found = check_explanations(run, dataset, methods=["saliency"], count=2, steps=2, device="cpu", quiet=True)
+    assert found.folder == run / f"check-explanations-{dataset.name}" and dataset.name != "elsewhere"
 
 
 def test_a_method_that_the_network_does_not_allow(run, marked, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 
 from fundus_synth.classify.checkpoint import load_classifier
 from fundus_synth.classify.explain.explain import explain
+from fundus_synth.classify.explain.faithfulness import weights_of
 from fundus_synth.classify.explain.methods import attribute
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.image_file import read_image
@@ -70,11 +71,33 @@ def test_a_method_that_failed_its_check_is_marked(toy_run, toy_path, tmp_path):
     run = shutil.copytree(toy_run, tmp_path / "run")
     words = {"methods": ["grad-cam", "saliency", "hirescam"], "target": ["anemic"], "count": 1}
     found = {"grad-cam": {"passes": True, "why": "Good."}, "saliency": {"passes": False, "why": "<Bad>."}}
-    write_json(run / "faithfulness.json", {"kind": "fundus-synth faithfulness", "methods": found})
+    write_json(
+        run / "faithfulness.json",
+        {"kind": "fundus-synth faithfulness", "weights": weights_of(run), "methods": found},
+    )
     text = explain(run, toy_path, out=tmp_path / "x", **words, **QUICK).read_text()
     assert "<li>grad-cam: passed. Good.</li>" in text and "<li>saliency: FAILED. &lt;Bad&gt;.</li>" in text
     assert "hirescam: not checked" in text
     assert "saliency (FAILED its check)" in text and "grad-cam (FAILED" not in text and "hirescam (FAILED" not in text
+
+
+def test_verdicts_are_not_shown_with_maps_they_were_not_made_on(toy_run, toy_path, tmp_path):
+    run = shutil.copytree(toy_run, tmp_path / "run")
+    names = ("grad-cam", "guided-grad-cam", "saliency")
+    found = {name: {"passes": False, "why": "Bad."} for name in names}
+    content = {"kind": "fundus-synth faithfulness", "weights": weights_of(run), "methods": found}
+    write_json(run / "faithfulness.json", content)
+    words = {"methods": names, "target": ["anemic"], "count": 1}
+    default = explain(run, toy_path, layer="features", out=tmp_path / "a", **words, **QUICK).read_text()
+    assert all(f"<li>{name}: FAILED. Bad.</li>" in default for name in names)
+    other = explain(run, toy_path, layer="features.7", out=tmp_path / "b", **words, **QUICK).read_text()
+    for name in names[:2]:
+        assert f"<li>{name}: not checked at this layer; " in other and "looks at features." in other
+        assert f"{name} (FAILED its check)" not in other
+    assert "<li>saliency: FAILED. Bad.</li>" in other
+    write_json(run / "faithfulness.json", {**content, "weights": "0" * 64})
+    older = explain(run, toy_path, out=tmp_path / "c", **words, **QUICK).read_text()
+    assert "grad-cam: not checked on this classifier" in older and "FAILED" not in older
 
 
 def test_an_untrained_layer_shows_nothing(toy_run, toy_path, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from fundus_synth.classify.evidence import Difference, Interval
-from fundus_synth.classify.explain.faithfulness import Measured, judge, measure, read_faithfulness, verdicts
+from fundus_synth.classify.explain.faithfulness import Measured, judge, measure, read_faithfulness, verdicts, weights_of
 from fundus_synth.classify.explain.faithfulness_cases import Cases
 from fundus_synth.classify.explain.randomization import randomized
 from fundus_synth.classify.images import to_batch
@@ -27,7 +27,8 @@ class _SeesRed(nn.Module):
         self.head = nn.Linear(8, 2, bias=False)
         self.colors.weight.data.zero_()
         self.colors.weight.data[:3, :, 0, 0] = torch.eye(3)
-        self.head.weight.data.zero_()
+        # Hardly anything, but not nothing: shuffled, the head still has maps.
+        self.head.weight.data.fill_(0.1)
         self.head.weight.data[1, 0] = 20.0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -74,7 +75,8 @@ def _probability(model: nn.Module):
 @pytest.fixture(scope="module")
 def measured() -> dict[str, Measured]:
     model, cases = _SeesRed(), _cases()
-    networks, calls = randomized(model, cases.images), []
+    # With so few weights chance decides what a random network looks at: of this seed, at another colour.
+    networks, calls = randomized(model, cases.images, seed=2), []
     methods = {"evidence": _evidence, "against": _against, "photograph": _photograph}
     found = {
         name: measure(
@@ -108,6 +110,39 @@ def test_scores_against_masks_and_against_chance(measured):
     assert summary["masks"]["mass"]["over_turned"]["low"] > 0
     assert summary["stages"][-1]["rank_correlation"] == pytest.approx(1)
     json.dumps(summary)
+
+
+@pytest.mark.parametrize(("constant", "passes"), [(4, True), (6, False)])
+def test_constant_maps_of_the_random_network_do_not_help_to_pass(measured, constant, passes):
+    one = measured["evidence"]
+    ranks = np.full_like(one.cascade.rank_correlation, 0.1)
+    ranks[-1, :constant] = np.nan
+    found = verdicts({"evidence": replace(one, cascade=replace(one.cascade, rank_correlation=ranks))})["evidence"]
+    assert found.passes is passes
+    assert passes or found.why == "There are too few maps with anything in them to tell."
+
+
+def test_a_method_whose_random_maps_are_empty_fails():
+    model, cases = _SeesRed(), _cases()
+
+    def empty_when_random(network, images, targets):
+        return _evidence(network, images, targets) * (network is model)
+
+    found = measure(empty_when_random, model, randomized(model, cases.images), cases, _probability(model), steps=4)
+    assert not verdicts({"x": found})["x"].passes
+
+
+def test_maps_of_the_trained_network_are_made_once():
+    model, cases = _SeesRed(), _cases()
+    made = []
+
+    def counted(network, images, targets):
+        made.append(network is model)
+        return _evidence(network, images, targets)
+
+    networks = randomized(model, cases.images)
+    measure(counted, model, networks, cases, _probability(model), steps=2, randomized_images=4)
+    assert made == [True, *[False] * len(networks)]
 
 
 def test_without_masks_nothing_is_said_of_them():
@@ -151,10 +186,17 @@ def test_verdicts_are_read_back_and_damage_is_told(tmp_path):
     assert read_faithfulness(tmp_path) == {}
     path = tmp_path / "faithfulness.json"
     method = {"passes": False, "why": "Because."}
-    path.write_text(json.dumps({"kind": "fundus-synth faithfulness", "methods": {"saliency": method}}))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "classifier.safetensors").write_bytes(b"weights")
+    content = {"kind": "fundus-synth faithfulness", "weights": weights_of(tmp_path), "methods": {"saliency": method}}
+    path.write_text(json.dumps(content))
     found = read_faithfulness(tmp_path)
     assert not found["saliency"].passes and found["saliency"].why == "Because."
-    for broken in ({"kind": "other", "methods": {}}, {"kind": "fundus-synth faithfulness", "methods": {"a": 3}}, {}):
+    # A training that went on has made another classifier.
+    (tmp_path / "checkpoints" / "classifier.safetensors").write_bytes(b"others")
+    assert read_faithfulness(tmp_path) == {}
+    (tmp_path / "checkpoints" / "classifier.safetensors").write_bytes(b"weights")
+    for broken in ({**content, "kind": "other"}, {**content, "methods": {"a": 3}}, {}):
         path.write_text(json.dumps(broken))
         with pytest.raises(UserError, match="not a result of fundus-classify check-explanations"):
             read_faithfulness(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -33,10 +34,10 @@ def eyes(tmp_path_factory):
     return FundusDataset.open(path)
 
 
-def _write_run(path, about):
+def _write_run(path, about, **options):
     torch.manual_seed(0)
     (path / "checkpoints").mkdir(parents=True)
-    save_classifier(path / "checkpoints", create_backbone("simple_cnn", len(about.classes), 32), about)
+    save_classifier(path / "checkpoints", create_backbone("simple_cnn", len(about.classes), 32, **options), about)
     return path
 
 
@@ -66,6 +67,90 @@ def test_mean_maps_from_the_command_line(run, eyes, tmp_path, capsys, monkeypatc
         assert arrays["p_0"].shape == (FRAME, FRAME)
     page = (tmp_path / "maps" / "report.html").read_text()
     assert "diabetes minus normal" in page and "One scale for all mean maps" in page
+
+
+@pytest.fixture(scope="module", params=["regression", "ordinal"])
+def graded(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("graded") / request.param
+    return _write_run(path, About(tuple("01234"), target="grade"), head=request.param)
+
+
+def test_maps_of_a_head_for_grades_show_what_makes_the_grade_higher_or_lower(graded, eyes, tmp_path):
+    options = {"method": "hirescam", "permutations": 20, "device": "cpu", "quiet": True}
+    means = {}
+    for of in ("", "higher", "lower"):
+        mean_maps(graded, eyes, of=of, out=tmp_path / of, **options)
+        with np.load(tmp_path / of / "mean_maps.npz") as arrays:
+            means[of] = np.nan_to_num(arrays["mean_0"])
+    assert np.abs(means["higher"]).max() > 0
+    np.testing.assert_array_equal(means[""], means["higher"])
+    np.testing.assert_allclose(means["lower"], -means["higher"], atol=1e-9)
+    assert "a lower grade" in (tmp_path / "lower" / "report.html").read_text()
+    for of in ("true", "2"):
+        with pytest.raises(UserError, match=f"--of {of} is not known for head .*; expected lower or higher"):
+            mean_maps(graded, eyes, of=of, **options)
+
+
+def test_regions_of_a_head_for_grades_measure_maps_of_a_higher_grade(graded, eyes, tmp_path, monkeypatch):
+    from fundus_synth.classify.explain import regions as module
+
+    plain, asked = module.attribute, []
+
+    def spy(model, images, targets, *rest, scores=None, **options):
+        asked.append({scores.names[target] for target in targets})
+        return plain(model, images, targets, *rest, scores=scores, **options)
+
+    monkeypatch.setattr(module, "attribute", spy)
+    found = regions(graded, eyes, method="saliency", fills=["blank"], out=tmp_path, device="cpu", quiet=True)
+    assert asked == [{"higher"}] and found.images > 10
+    assert {one.region for one in found.mass} >= {"disc", "macula", "vessels"}
+
+
+def test_masks_of_the_field_say_what_was_photographed(run, eyes, tmp_path):
+    with DatasetWriter(tmp_path / "cut", {"name": "cut"}) as writer:
+        for row, image, masks in render_cohort(12, 64, 0, True, ("normal", "diabetes")):
+            masks["fov"][:32] = 0
+            writer.add(row, image, masks)
+    whole, cut = (
+        mean_maps(run, data, permutations=20, out=tmp_path / name, device="cpu", quiet=True)
+        for name, data in (("a", eyes), ("b", tmp_path / "cut"))
+    )
+    above, below = (
+        [one.groups["normal"].seen[part].mean() for one in (whole, cut)]
+        for part in (slice(FRAME // 3), slice(-FRAME // 3, None))
+    )
+    assert above[1] < 0.1 * above[0] and below[1] > 0.9 * below[0]
+
+
+def test_the_p_value_of_the_sentence_is_called_what_it_is(run, eyes, tmp_path):
+    found = mean_maps(run, eyes, permutations=20, out=tmp_path, device="cpu", quiet=True)
+    assert "(Holm-adjusted permutation p " in found.comparisons[0].line()
+
+
+def test_eyes_of_one_class_are_refused_before_maps_are_made(run, eyes, tmp_path, monkeypatch):
+    from fundus_synth.classify.explain import regions as module
+
+    monkeypatch.setattr(module, "_measured", lambda *_: pytest.fail("maps were made"))
+    one = eyes.subset(np.flatnonzero(eyes.table["label"] == "normal"))
+    with pytest.raises(UserError, match="with optic disc and fovea are all normal; the AUROC needs two classes"):
+        regions(run, one, device="cpu", quiet=True, out=tmp_path)
+
+
+def test_a_region_that_only_one_class_has_is_named_not_testable(run, eyes, tmp_path):
+    with DatasetWriter(tmp_path / "some", {"name": "some"}) as writer:
+        for row, image, masks in render_cohort(12, 64, 0, True, ("normal", "diabetes")):
+            known = row["label"] == "diabetes"
+            spots = {"exudates": np.where(masks["optic_disc"] > 0, 255, 0).astype(np.uint8)} if known else {}
+            writer.add(row, image, {"fov": masks["fov"], "optic_disc": masks["optic_disc"], **spots})
+    found = regions(
+        run, tmp_path / "some", method="saliency", fills=["blank"], out=tmp_path / "x", device="cpu", quiet=True
+    )
+    assert found.untested == ("lesions",) and found.summary()["untested"] == ["lesions"]
+    assert "lesions, blank: not testable" in "\n".join(found.lines())
+    certain = replace(found, auroc=replace(found.auroc, low=0.6))
+    assert "Not testable, as too few patients of each class have it: lesions." in certain.verdict()
+    none = replace(certain, removals=tuple(one for one in found.removals if not one.tested))
+    assert none.verdict().startswith("Nothing can be said of what it needs.")
 
 
 def test_shares_add_up_to_one_in_the_field_and_keep_their_signs():

@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fundus_synth.classify.explain.overlay import color_key, color_scale, lay_over, overlay, signed_overlay
+from fundus_synth.classify.explain.overlay import (
+    color_key,
+    color_scale,
+    evidence_colors,
+    lay_over,
+    overlay,
+    signed_overlay,
+)
 from fundus_synth.classify.explain.sheets import CHANNELS, channel_row, channel_shares, draw, grid, plain, save_maps
 
 
@@ -14,6 +21,15 @@ def _image() -> np.ndarray:
 def test_overlay_of_nothing_is_the_photograph():
     np.testing.assert_array_equal(overlay(_image(), np.zeros((8, 8)), 1.0), _image())
     np.testing.assert_array_equal(overlay(_image(), np.zeros((8, 8)), 0.0), _image())
+
+
+def test_maps_alone_have_the_colours_of_maps_on_a_photograph():
+    alone, key = evidence_colors()(np.array([0.0, 0.5, 1.0]))[:, :3] * 255, color_key(True, 3, 1)[0].astype(int)
+    np.testing.assert_allclose(alone[1], 255, atol=1)
+    for end in (0, 2):
+        # Nine tenths of the colour, over a middle grey.
+        assert np.abs(key[end] - alone[end]).max() < 16
+    assert alone[2, 2] > alone[2, 0] and alone[0, 0] > alone[0, 2]
 
 
 def test_one_scale_keeps_weak_maps_weak():

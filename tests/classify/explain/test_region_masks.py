@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fundus_synth.classify.explain.random_regions import random_circle, random_place
+from fundus_synth.classify.explain.random_regions import random_circle, random_place, random_sector
 from fundus_synth.classify.explain.region_masks import region_masks
 from fundus_synth.preprocess.dataset_masks import whole_field
 
@@ -90,6 +90,28 @@ def test_a_region_that_fills_the_field_is_turned_only():
     placed = [random_place(half, field, random) for _ in range(40)]
     assert min(one.sum() for one in placed) >= 0.97 * half.sum()
     assert np.ptp([one[:, :32].sum() for one in placed]) > 0.5 * half.sum()
+
+
+def test_of_places_that_all_lose_something_the_best_is_taken(monkeypatch):
+    from fundus_synth.classify.explain import random_regions
+
+    kept = iter([100.0, 400.0, 300.0, *[200.0] * 9])
+    monkeypatch.setattr(random_regions, "_moved", lambda *_: np.full((10, 10), next(kept) / 100, np.float32))
+    found = random_place(np.full((10, 10), 10, np.float32), np.ones((10, 10), np.float32), np.random.default_rng(0))
+    assert found.sum() == pytest.approx(400)
+
+
+def test_a_random_sector_has_the_area_and_starts_anywhere():
+    random, free = np.random.default_rng(0), (whole_field(64) > 127).astype(np.float32)
+    free[24:40, 24:40] = 0
+    placed = [random_sector(700.0, free, random) for _ in range(60)]
+    for one in placed:
+        assert one.sum() == pytest.approx(700, abs=1) and not (one * (1 - free)).any()
+    # A quarter of what is free: as often here as there, and in one piece.
+    assert np.mean(placed, axis=0)[free > 0] == pytest.approx(700 / free.sum(), abs=0.25)
+    rows, columns = np.nonzero(placed[0])
+    assert np.hypot(rows.mean() - 31.5, columns.mean() - 31.5) > 15
+    assert random_sector(1e9, free, random).sum() == free.sum()
 
 
 def test_a_random_circle_has_the_area_and_stays_inside():

@@ -39,6 +39,19 @@ def test_an_even_map_has_as_much_as_the_area_everywhere():
             assert one.chance == pytest.approx(one.area, rel=0.02)
 
 
+def test_what_a_region_loses_at_random_places_is_made_up_for():
+    """An eye cut above and below: turned, vessels that spread over all of it lose much, and an even map must not seem to
+    prefer them."""
+    field = np.zeros((64, 64), np.float32)
+    field[22:42, 2:62] = 1
+    vessels = field.copy()
+    vessels[:, ::2] = 0
+    regions = [{"field": field, "vessels": vessels, "background": field - vessels, "outside the field": 1 - field}] * 8
+    found = {one.region: one for one in region_mass(map_shares(np.ones((8, 64, 64), np.float32), regions), _PEOPLE)}
+    assert found["vessels"].chance == pytest.approx(found["vessels"].area, rel=1e-5)
+    assert found["vessels"].beyond.estimate == pytest.approx(0, abs=1e-5)
+
+
 def test_a_map_of_the_middle_is_no_better_than_random_places_know():
     """Two discs of a width from the middle, where a map that only likes the middle has more than the area."""
     regions = _regions(8)

@@ -73,6 +73,16 @@ def test_the_region_that_a_classifier_reads_is_the_one_it_needs(needed):
     assert ("vessels", "blank") not in found
 
 
+def test_a_classifier_that_reads_the_middle_needs_the_centre():
+    steps = (np.arange(_SIDE) + 0.5) / _SIDE - 0.5
+    middle = (np.hypot(steps[None], steps[:, None]) < 0.1).astype(np.float32)
+    found = _judged(_eyes(middle, np.random.default_rng(0)), [_MASKS] * _COUNT, ("blank",))
+    one = found["centre", "blank"]
+    # As much elsewhere is taken where nothing is read.
+    assert one.auroc > 0.85 and one.control == pytest.approx(0, abs=0.02) and one.matters
+    assert not found["rim", "blank"].matters
+
+
 def test_a_label_that_is_everywhere_needs_no_single_region():
     eyes = _eyes(_MASKS["field"], np.random.default_rng(1))
     found = _judged(eyes, [_MASKS] * _COUNT, ("blank",))
