@@ -27,7 +27,7 @@ def classify_mean_maps(
     groups: Annotated[str, typer.Option(help="class, outcome (right and wrong of each class), study-a (macula-centred or any, "
                                              "of each class), or a column of metadata.csv, such as sex.")] = "class",
     of: Annotated[str, typer.Option(help="Whose evidence the maps show: a class, true or predicted; by default the positive "
-                                         "one of two classes, else the true one.")] = "",
+                                         "one of two classes, else the true one; of a head for grades: higher or lower.")] = "",
     scale: Annotated[str, typer.Option(help="strength: maps as they are; share: each adds up to 1, so that only the place "
                                             "counts.")] = "strength",
     permutations: Annotated[int, typer.Option(min=19, help="Of the test between two groups.")] = 2000,
