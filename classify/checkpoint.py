@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from ..runtime.errors import UserError
-from ..runtime.files import atomic_path, read_json, write_json
+from ..runtime.files import atomic_path, read_json, sha256_file, write_json
 from ..version import __version__
 from .backbones import Classifier, create_backbone
 from .heads import LINEAR
@@ -68,8 +68,7 @@ def load_classifier(run: Path | str, device: torch.device | str = "cpu") -> tupl
     Raises:
         UserError: no classifier there, a file that is not ours, or a damaged one.
     """
-    folder = Path(run)
-    folder = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
+    folder = _folder(run)
     path = folder / "classifier.json"
     if not path.is_file():
         raise UserError("holds no classifier", path=run, hint="Name a folder made by fundus-classify train.")
@@ -94,6 +93,17 @@ def load_classifier(run: Path | str, device: torch.device | str = "cpu") -> tupl
         raise UserError(f"is incomplete or damaged ({error})", path=path) from error
     _load_tensors(model, folder / "classifier.safetensors")
     return model.to(device, memory_format=torch.channels_last).eval(), about
+
+
+def weights_hash(run: Path | str) -> str:
+    """SHA-256 of a classifier's weights, for what is only true of these; "" without any."""
+    path = _folder(run) / "classifier.safetensors"
+    return sha256_file(path) if path.is_file() else ""
+
+
+def _folder(run: Path | str) -> Path:
+    folder = Path(run)
+    return folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
 
 
 def _load_tensors(model: Classifier, path: Path) -> None:

@@ -10,18 +10,19 @@ import numpy as np
 import pandas as pd
 
 from ...data.dataset import FundusDataset
-from ...data.schema import SPLITS, patient_hash
+from ...data.schema import SPLITS
 from ...data.targets import HEMOGLOBIN, MULTILABEL
 from ...data.wider_targets import target_of
 from ...runtime.errors import UserError
 from ...runtime.files import read_json
 from ...runtime.runs import RunFolder
 from ..backbones import Classifier
-from ..checkpoint import About, load_classifier
+from ..checkpoint import About, load_classifier, weights_hash
 from ..decision import Decision, load_decision
 from ..explain.faithfulness import read_faithfulness
 from ..predictions import read_predictions
-from .stress import OPTIONS, weights_hash
+from ..trained_on import named_dataset, rows_of_split
+from .stress import OPTIONS
 from .subgroups import COLUMNS, Subgroup, age_band, subgroups
 
 NOT_REPORTED = "not reported"
@@ -65,7 +66,7 @@ class CardFacts:
         model, about = load_classifier(run)
         config, metrics, decision = RunFolder(run).config, ended_metrics(run), load_decision(run, about)
         environment = read_json(run / "environment.json") if (run / "environment.json").is_file() else {}
-        dataset = dataset or _dataset(config)
+        dataset = dataset or named_dataset(run)
         return cls(run, model, about, decision, config, environment, metrics, dataset, file or {})
 
     @property
@@ -103,9 +104,7 @@ class CardFacts:
         """{split: rows of the dataset that the run used so}; {} without a dataset."""
         if self.dataset is None:
             return {}
-        hashes = [patient_hash(name) for name in self.dataset.patient_keys]
-        known = target_of(self.about.target, self.about.classes).known(self.dataset)
-        return {split: np.flatnonzero(known & np.isin(hashes, self.about.patients.get(split, []))) for split in SPLITS}
+        return {split: rows_of_split(self.dataset, self.about, split) for split in SPLITS}
 
     def patients_table(self) -> pd.DataFrame:
         """One row a split: patients (see `people`), and, where the dataset is there, images and images of each class."""
@@ -176,12 +175,6 @@ def ended_metrics(run: Path | str) -> dict:
         raise UserError("has no metrics.json: its training has not ended", path=run,
                         hint="End it with fundus-classify train --resume.")  # fmt: skip
     return read_json(path)
-
-
-def _dataset(config: dict) -> FundusDataset | None:
-    named = config.get("data")
-    there = isinstance(named, str) and (Path(named) / "metadata.csv").is_file()
-    return FundusDataset.open(named) if there else None
 
 
 def _people(part: FundusDataset) -> pd.DataFrame:

@@ -27,11 +27,11 @@ from ...data.dataset import FundusDataset
 from ...preprocess.standardize import STANDARD_SIZE
 from ...runtime.errors import UserError
 from ...runtime.files import make_folder, refuse_existing, without_nan, write_bytes
-from ...runtime.runs import RunFolder
 from ...version import __version__
 from ..backbones import Classifier
 from ..checkpoint import About, load_classifier
 from ..decision import Decision, load_decision
+from ..trained_on import named_dataset
 from .answer import Rules
 from .card_facts import ended_metrics
 from .fit_rules import fit_rules, refitted
@@ -187,13 +187,16 @@ def _card(out: Path) -> Path:
 
 
 def _dataset(run: Path | str, data: FundusDataset | Path | str | None) -> FundusDataset:
-    if isinstance(data, FundusDataset):
-        return data
-    if data is None:
-        data = RunFolder(Path(run)).config.get("data")
-        if not data or not Path(data).is_dir():
-            raise UserError(f"was trained on {data}, which is not there", path=run, hint="Say where it is: --data.")
-    return FundusDataset.open(data)
+    if data is not None:
+        return data if isinstance(data, FundusDataset) else FundusDataset.open(data)
+    dataset = named_dataset(run)
+    if dataset is None:
+        raise UserError(
+            "does not name what it was trained on, or that is no longer there",
+            path=run,
+            hint="Say where it is: --data.",
+        )
+    return dataset
 
 
 def _facts(

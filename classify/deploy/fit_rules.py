@@ -16,7 +16,6 @@ import numpy as np
 
 from ...data.cache import image_cache
 from ...data.dataset import FundusDataset
-from ...data.schema import patient_hash
 from ...data.targets import HEMOGLOBIN, MULTILABEL
 from ...data.wider_targets import target_of
 from ...runtime.devices import choose_device
@@ -25,6 +24,7 @@ from ..checkpoint import About, load_classifier
 from ..decision import Decision, load_decision
 from ..images import ImageSource
 from ..tasks import task_of
+from ..trained_on import known_rows_of_split
 from .answer import Rules
 from .conformal import LEVEL, ClassSets, fit_class_sets, fit_half_width, fit_presence, patient_quantile
 from .familiarity import Familiarity, fit_familiarity
@@ -49,7 +49,7 @@ def fit_rules(
     model, about = load_classifier(run, where)
     decision = load_decision(run, about)
     dataset = dataset if isinstance(dataset, FundusDataset) else FundusDataset.open(dataset)
-    rows = {split: _rows(dataset, about, split) for split in ("train", "val")}
+    rows = {split: known_rows_of_split(dataset, about, split) for split in ("train", "val")}
     source = ImageSource(image_cache(dataset, model.size, quiet=quiet), np.concatenate(list(rows.values())))
     told, features = told_and_features(model, source, task_of(about.target), device=where, quiet=quiet)
     learned = len(rows["train"])
@@ -120,19 +120,6 @@ def _rules_of_calibrated(
         )
     sets = fit_class_sets(truth, told, patients, level)
     return Rules(**shared, sets=sets, attained=min(sets.levels), notes=_notes(about, sets, level))
-
-
-def _rows(dataset: FundusDataset, about: About, split: str) -> np.ndarray:
-    """Images of the patients of a split of the run that have what it was trained to tell."""
-    wanted = set(about.patients.get(split, ()))
-    known = target_of(about.target, about.classes).known(dataset)
-    theirs = np.array([patient_hash(name) in wanted for name in dataset.patient_keys], dtype=bool)
-    rows = np.flatnonzero(known & theirs)
-    if not len(rows):
-        raise UserError(
-            f"has no image of the run's {split} patients", path=dataset.path, hint="Name the dataset it was trained on."
-        )
-    return rows
 
 
 def _groups(about: About, truth: np.ndarray) -> np.ndarray:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from ...data.cache import fit_square
 from ...data.dataset import FundusDataset
-from ...data.schema import patient_hash
 from ...data.targets import HEMOGLOBIN, MULTILABEL
 from ...data.wider_targets import target_of
 from ...preprocess.dataset_masks import whole_field
 from ...preprocess.standardize import STANDARD_SIZE
-from ...runtime.errors import UserError
 from ...runtime.progress import Progress
 from ..backbones import Classifier
 from ..checkpoint import About
@@ -23,6 +20,7 @@ from ..decision import Decision
 from ..metrics import binary_auroc, score
 from ..predictions import predict_images, present
 from ..tasks import task_of
+from ..trained_on import known_rows_of_split
 from .answer import give_answer
 from .model_file import ModelFile
 
@@ -105,7 +103,7 @@ class ValidationImages:
         Raises:
             UserError: there is none in the dataset.
         """
-        return cls(_of_patients(dataset, about, "val"), about, size)
+        return cls(dataset.subset(known_rows_of_split(dataset, about, "val")), about, size)
 
     def squares(self, quiet: bool) -> Iterator[list[np.ndarray]]:
         """Batches of standardised images, uint8 (side, side, 3), each of its own side."""
@@ -186,7 +184,7 @@ def training_images(dataset: FundusDataset, about: About, size: int, count: int)
     Raises:
         UserError: there is none in the dataset.
     """
-    chosen = _of_patients(dataset, about, "train")
+    chosen = dataset.subset(known_rows_of_split(dataset, about, "train"))
     for row in np.unique(np.linspace(0, len(chosen) - 1, count).astype(int)):
         yield standard_square(chosen.read(int(row)), size)[None]
 
@@ -194,15 +192,3 @@ def training_images(dataset: FundusDataset, about: About, size: int, count: int)
 def standard_square(image: np.ndarray, size: int) -> np.ndarray:
     """A dataset's image as a model file expects it: square, and of `size` to `STANDARD_SIZE` pixels."""
     return fit_square(image, min(max(*image.shape[:2], size), STANDARD_SIZE))
-
-
-def _of_patients(dataset: FundusDataset, about: About, split: str) -> FundusDataset:
-    target, known = target_of(about.target, about.classes), set(about.patients.get(split, ()))
-    rows = np.array([patient_hash(name) in known for name in dataset.patient_keys], dtype=bool)
-    if not (rows & target.known(dataset)).any():
-        raise UserError(
-            f"has no image of the run's {split} patients",
-            path=Path(dataset.path),
-            hint="Give what it was trained on: --data.",
-        )
-    return dataset.subset(rows & target.known(dataset))

@@ -16,13 +16,13 @@ from ...data.wider_targets import target_of
 from ...preprocess.standardize import STANDARD_SIZE
 from ...runtime.devices import choose_device
 from ...runtime.errors import UserError
-from ...runtime.files import read_json, refuse_existing, sha256_file, write_json
+from ...runtime.files import read_json, refuse_existing, write_json
 from ...runtime.progress import Progress
-from ...runtime.runs import RunFolder
-from ..checkpoint import About, load_classifier
+from ..checkpoint import About, load_classifier, weights_hash
 from ..decision import load_decision
 from ..held_out import unseen
 from ..predictions import read_predictions, write_predictions
+from ..trained_on import named_dataset
 from .answer import Rules
 from .attacks import ATTACKS
 from .damages import DAMAGES, SEVERITIES, check_kinds, check_severities
@@ -117,13 +117,6 @@ def held_out_images(dataset: FundusDataset, about: About, count: int, seed: int)
     return dataset.subset(rows), labels[rows]
 
 
-def weights_hash(run: Path | str) -> str:
-    """SHA-256 of a classifier's weights, which options.json of its stress tests holds."""
-    folder = Path(run)
-    folder = folder / "checkpoints" if (folder / "checkpoints").is_dir() else folder
-    return sha256_file(folder / "classifier.safetensors")
-
-
 def _refuse_other_targets(about: About, run: Path | str) -> None:
     if about.target in (MULTILABEL, HEMOGLOBIN):
         raise UserError(
@@ -152,21 +145,13 @@ def _rules(folder: Path, options: dict, run: Path | str, dataset: FundusDataset,
     """The rules of answering; fitted once, because that takes a while. What is to be resumed begins with them."""
     path = folder / _RULES
     if not path.is_file():
-        fitted = fit_rules(run, _learned_from(run, dataset), device=device, quiet=quiet)
+        fitted = fit_rules(run, named_dataset(run) or dataset, device=device, quiet=quiet)
         write_json(folder / OPTIONS, options)
         write_json(path, fitted.to_dict())
     try:
         return Rules.from_dict(read_json(path))
     except ValueError as error:
         raise UserError(str(error), path=path, hint="Remove the file: it is made again.") from error
-
-
-def _learned_from(run: Path | str, dataset: FundusDataset) -> FundusDataset:
-    """The dataset that the run was trained on, where its config.yaml names one that is still there; else the one given."""
-    config = Path(run) / "config.yaml"
-    named = RunFolder(Path(run)).config.get("data") if config.is_file() else None
-    there = isinstance(named, str) and (Path(named) / "metadata.csv").is_file()
-    return FundusDataset.open(named) if there and Path(named).resolve() != dataset.path.resolve() else dataset
 
 
 def _run_units(

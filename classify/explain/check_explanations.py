@@ -18,11 +18,11 @@ from ...runtime.files import write_json
 from ...runtime.progress import Progress
 from ...version import __version__
 from ..backbones import Classifier
-from ..checkpoint import load_classifier
+from ..checkpoint import load_classifier, weights_hash
 from ..heads import ORDERED
 from ..predictions import predict_images
 from ..tasks import Task, task_of
-from .faithfulness import FILE, KIND, Attribute, Measured, Verdict, measure, verdicts, weights_of
+from .faithfulness import FILE, KIND, Attribute, Measured, Verdict, measure, verdicts
 from .faithfulness_cases import Cases, make_cases, mask_kinds, recognized
 from .insertion_deletion import BASELINES, BLUR, Probability
 from .methods import METHODS, attribute, check_method
@@ -121,7 +121,7 @@ def check_explanations(
     told = probability_of(model, task_of(about.target), where)
     measured = _measure_all(possible, model, cases, told, steps, seed, where, quiet)
     folder = Path(out) if out is not None else Path(run) / f"check-explanations-{dataset.name}"
-    found = Faithfulness(folder, weights_of(run), dataset.name, cases, about.classes, kinds, unrecognized, baseline, measured,
+    found = Faithfulness(folder, weights_hash(run), dataset.name, cases, about.classes, kinds, unrecognized, baseline, measured,
                          verdicts(measured), impossible)  # fmt: skip
     from .faithfulness_report import write_report  # it names this module's result
 

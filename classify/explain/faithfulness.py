@@ -31,7 +31,8 @@ import numpy as np
 from torch import nn
 
 from ...runtime.errors import UserError
-from ...runtime.files import read_json, sha256_file
+from ...runtime.files import read_json
+from ..checkpoint import weights_hash
 from ..evidence import HELPS, Difference, Interval, adjusted_p_values, claim
 from .faithfulness_cases import Cases
 from .insertion_deletion import Curves, Probability, insertion_deletion, random_maps
@@ -209,19 +210,13 @@ def read_faithfulness(run: Path | str) -> dict[str, Verdict]:
     try:
         if content["kind"] != KIND:
             raise KeyError(content["kind"])
-        if content.get("weights") != weights_of(run):
+        if content.get("weights") != weights_hash(run):
             return {}
         return {name: Verdict(bool(one["passes"]), str(one["why"])) for name, one in content["methods"].items()}
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             "is not a result of fundus-classify check-explanations", path=path, hint="Run the check again."
         ) from error
-
-
-def weights_of(run: Path | str) -> str:
-    """SHA-256 of a run's checkpoint; "" without one."""
-    path = Path(run) / "checkpoints" / "classifier.safetensors"
-    return sha256_file(path) if path.is_file() else ""
 
 
 def _stage_means(one: Cascade) -> tuple[list[float], list[float]]:

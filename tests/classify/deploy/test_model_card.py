@@ -10,13 +10,13 @@ import pytest
 import yaml
 from sklearn.metrics import accuracy_score, roc_auc_score
 
+from fundus_synth.classify.checkpoint import weights_hash
 from fundus_synth.classify.deploy import subgroups as subgroups_module
 from fundus_synth.classify.deploy.card_answers import interval_text, limits, spelled
 from fundus_synth.classify.deploy.card_facts import CardFacts
 from fundus_synth.classify.deploy.card_markdown import Markdown
 from fundus_synth.classify.deploy.model_card import write_model_card
 from fundus_synth.classify.deploy.reporting_items import CLAIM, ITEMS, TRIPOD
-from fundus_synth.classify.deploy.stress import weights_hash
 from fundus_synth.classify.deploy.subgroups import age_band, subgroups
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.schema import patient_hash

@@ -7,9 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from fundus_synth.classify.checkpoint import load_classifier
+from fundus_synth.classify.checkpoint import load_classifier, weights_hash
 from fundus_synth.classify.explain.explain import explain
-from fundus_synth.classify.explain.faithfulness import weights_of
 from fundus_synth.classify.explain.methods import attribute
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.image_file import read_image
@@ -73,7 +72,7 @@ def test_a_method_that_failed_its_check_is_marked(toy_run, toy_path, tmp_path):
     found = {"grad-cam": {"passes": True, "why": "Good."}, "saliency": {"passes": False, "why": "<Bad>."}}
     write_json(
         run / "faithfulness.json",
-        {"kind": "fundus-synth faithfulness", "weights": weights_of(run), "methods": found},
+        {"kind": "fundus-synth faithfulness", "weights": weights_hash(run), "methods": found},
     )
     text = explain(run, toy_path, out=tmp_path / "x", **words, **QUICK).read_text()
     assert "<li>grad-cam: passed. Good.</li>" in text and "<li>saliency: FAILED. &lt;Bad&gt;.</li>" in text
@@ -85,7 +84,7 @@ def test_verdicts_are_not_shown_with_maps_they_were_not_made_on(toy_run, toy_pat
     run = shutil.copytree(toy_run, tmp_path / "run")
     names = ("grad-cam", "guided-grad-cam", "saliency")
     found = {name: {"passes": False, "why": "Bad."} for name in names}
-    content = {"kind": "fundus-synth faithfulness", "weights": weights_of(run), "methods": found}
+    content = {"kind": "fundus-synth faithfulness", "weights": weights_hash(run), "methods": found}
     write_json(run / "faithfulness.json", content)
     words = {"methods": names, "target": ["anemic"], "count": 1}
     default = explain(run, toy_path, layer="features", out=tmp_path / "a", **words, **QUICK).read_text()

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from fundus_synth.classify.checkpoint import weights_hash
 from fundus_synth.classify.evidence import Difference, Interval
-from fundus_synth.classify.explain.faithfulness import Measured, judge, measure, read_faithfulness, verdicts, weights_of
+from fundus_synth.classify.explain.faithfulness import Measured, judge, measure, read_faithfulness, verdicts
 from fundus_synth.classify.explain.faithfulness_cases import Cases
 from fundus_synth.classify.explain.randomization import randomized
 from fundus_synth.classify.images import to_batch
@@ -188,7 +189,7 @@ def test_verdicts_are_read_back_and_damage_is_told(tmp_path):
     method = {"passes": False, "why": "Because."}
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "classifier.safetensors").write_bytes(b"weights")
-    content = {"kind": "fundus-synth faithfulness", "weights": weights_of(tmp_path), "methods": {"saliency": method}}
+    content = {"kind": "fundus-synth faithfulness", "weights": weights_hash(tmp_path), "methods": {"saliency": method}}
     path.write_text(json.dumps(content))
     found = read_faithfulness(tmp_path)
     assert not found["saliency"].passes and found["saliency"].why == "Because."
