@@ -18,6 +18,7 @@ from .orientation import find_orientation
 
 CENTRED = ("macula", "disc", "neither")
 _BATCH = 16
+_NEAREST = 0.05  # of the width; nearer landmarks would blow up whatever error they have
 _DISC, _FOVEA = ("disc_x", "disc_y", "disc_r"), ("fovea_x", "fovea_y")
 
 
@@ -39,6 +40,33 @@ def with_landmarks(dataset: FundusDataset, quiet: bool = False) -> FundusDataset
             progress.advance(len(found))
     table = dataset.table.assign(**pd.DataFrame(rows).to_dict("list"))
     return FundusDataset(dataset.path, dataset.info, table)
+
+
+def unusable(row: dict) -> str:
+    """Why the landmarks of a row of a dataset `with_landmarks` do not place its image in the retina; "" when they do."""
+    for name, landmark in (("disc", "the optic disc"), ("fovea", "the fovea")):
+        place = row[f"{name}_x"], row[f"{name}_y"]
+        if row[f"{name}_confidence"] < VISIBLE or any(is_missing(value) for value in place):
+            return f"{landmark} was not found"
+        if not all(0 <= value <= 1 for value in place):
+            return f"{landmark} lies outside the picture"
+    if _apart(row) < _NEAREST:
+        return f"optic disc and fovea are less than {_NEAREST} of the width apart"
+    return ""
+
+
+def landmarks_of(row: dict) -> Landmarks:
+    """The landmarks of such a row.
+
+    An unknown radius is taken to be a fifth of the way between disc and fovea (see `landmarks`).
+    """
+    radius = _apart(row) / 5 if is_missing(row["disc_r"]) else row["disc_r"]
+    return Landmarks(row["disc_x"], row["disc_y"], radius, row["fovea_x"], row["fovea_y"], row["disc_confidence"],
+                     row["fovea_confidence"], row["eye"], 1.0, row["centred"])  # fmt: skip
+
+
+def _apart(row: dict) -> float:
+    return float(np.hypot(row["disc_x"] - row["fovea_x"], row["disc_y"] - row["fovea_y"]))
 
 
 def landmark_counts(dataset: FundusDataset) -> dict[str, int]:

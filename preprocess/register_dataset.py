@@ -10,19 +10,16 @@ import numpy as np
 
 from ..data.dataset import FundusDataset
 from ..data.dataset_writer import DatasetWriter
-from ..data.schema import is_missing
 from ..runtime.errors import UserError
 from ..runtime.files import refuse_existing, write_text
 from ..runtime.progress import Progress
 from ..version import __version__
 from .dataset_masks import read_masks, whole_field
-from .landmark_columns import with_landmarks
-from .landmarks import VISIBLE, Landmarks
+from .landmark_columns import landmarks_of, unusable, with_landmarks
 from .orientation import is_mirrored
 from .registration import DISC, FOVEA, canonical_map, scaled, warp
 
 _SMALLEST = 16
-_NEAREST_LANDMARKS = 0.05
 # The circle in the camera file says how to undo a crop; that is no longer all that happened to the image.
 _NO_LONGER_TRUE = ("fov_x", "fov_y", "fov_r")
 _EXPLAINED = (
@@ -53,7 +50,7 @@ def register_dataset(
     if size is not None and size < _SMALLEST:
         raise UserError(f"--size {size} is too small; expected at least {_SMALLEST} pixels")
     found = with_landmarks(dataset, quiet)
-    reasons = [_why_not(row) for row in found.table.to_dict("records")]
+    reasons = [unusable(row) for row in found.table.to_dict("records")]
     if all(reasons):
         raise UserError(f"none of {len(found)} images can be registered; the first: {reasons[0]}", path=dataset.path)
     with (
@@ -84,27 +81,11 @@ def parse_registration(text: str) -> np.ndarray:
         raise UserError(f"registration is {text!r}; expected six numbers with spaces between them") from error
 
 
-def _why_not(row: dict) -> str:
-    """Why this image cannot be registered; "" when it can."""
-    for name, landmark in (("disc", "the optic disc"), ("fovea", "the fovea")):
-        place = row[f"{name}_x"], row[f"{name}_y"]
-        if row[f"{name}_confidence"] < VISIBLE or any(is_missing(value) for value in place):
-            return f"{landmark} was not found"
-        if not all(0 <= value <= 1 for value in place):
-            return f"{landmark} lies outside the picture"
-    if np.hypot(row["disc_x"] - row["fovea_x"], row["disc_y"] - row["fovea_y"]) < _NEAREST_LANDMARKS:
-        return f"optic disc and fovea are less than {_NEAREST_LANDMARKS} of the width apart"
-    return ""
-
-
 def _add(writer: DatasetWriter, dataset: FundusDataset, index: int, size: int | None) -> None:
     row = dataset.table.iloc[index].to_dict()
     image = dataset.read(index)
     side, size = len(image), size or len(image)
-    landmarks = Landmarks(
-        *(row[name] for name in ("disc_x", "disc_y", "disc_r", "fovea_x", "fovea_y")), row["disc_confidence"],
-        row["fovea_confidence"], row["eye"], 1.0, row["centred"],
-    )  # fmt: skip
+    landmarks = landmarks_of(row)
     mirror = is_mirrored(landmarks, row["orientation"])
     unit = canonical_map(landmarks, 1, 1, mirror)
     pixels = scaled(unit, side, size)
@@ -117,7 +98,7 @@ def _row(row: dict, unit: np.ndarray, mirror: bool) -> dict:
     kept = {name: value for name, value in row.items() if name not in _NO_LONGER_TRUE}
     return {
         **kept,
-        "disc_x": DISC[0], "disc_y": DISC[1], "disc_r": row["disc_r"] * np.sqrt(abs(np.linalg.det(unit[:, :2]))),
+        "disc_x": DISC[0], "disc_y": DISC[1], "disc_r": landmarks_of(row).disc_r * np.sqrt(abs(np.linalg.det(unit[:, :2]))),
         "fovea_x": FOVEA[0], "fovea_y": FOVEA[1], "centred": "macula",
         "orientation": "unknown" if row["orientation"] == "unknown" else "ok",
         "mirrored": "true" if mirror else "false",

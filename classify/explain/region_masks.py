@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ...preprocess.dataset_masks import ANATOMY, whole_field
-from .retinal_frame import landmarks_of
+from ...preprocess.landmark_columns import landmarks_of, unusable
 
 STRUCTURES = ("disc", "macula", "vessels", "lesions")
 CENTRE, RIM = ZONES = ("centre", "rim")
@@ -41,7 +41,7 @@ def region_masks(row: Mapping[str, object], masks: Mapping[str, np.ndarray], siz
         if given.get("fov") is not None and given["fov"].any()
         else (whole_field(fine) > 127).astype(np.float32)
     )
-    landmarks = landmarks_of(dict(row))
+    landmarks = None if unusable(row) else landmarks_of(row)
     found: dict[str, np.ndarray] = {"field": field, **_zones(fine, field)}
     if given.get("optic_disc") is not None and given["optic_disc"].any():
         found["disc"] = given["optic_disc"] * field

@@ -11,13 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ...data.schema import is_missing
 from ...preprocess.dataset_masks import whole_field
-from ...preprocess.landmarks import VISIBLE, Landmarks
+from ...preprocess.landmark_columns import landmarks_of, unusable
 from ...preprocess.orientation import is_mirrored
 from ...preprocess.registration import canonical_map, scaled, warp
-
-_APART = 0.05  # of the width; nearer landmarks would blow up whatever error they have
 
 
 def frame_matrices(table: pd.DataFrame) -> np.ndarray:
@@ -30,23 +27,6 @@ def frame_matrices(table: pd.DataFrame) -> np.ndarray:
         table: of a dataset `with_landmarks`.
     """
     return np.stack([_matrix(row) for row in table.to_dict("records")]) if len(table) else np.zeros((0, 2, 3))
-
-
-def landmarks_of(row: dict) -> Landmarks | None:
-    """What a row of a dataset `with_landmarks` says of disc and fovea; None when one was not found.
-
-    An unknown radius is taken to be a fifth of the way between disc and fovea (see `preprocess.landmarks`).
-    """
-    for name in ("disc", "fovea"):
-        place = row[f"{name}_x"], row[f"{name}_y"]
-        if any(is_missing(value) or not 0 <= value <= 1 for value in place) or row[f"{name}_confidence"] < VISIBLE:
-            return None
-    apart = float(np.hypot(row["disc_x"] - row["fovea_x"], row["disc_y"] - row["fovea_y"]))
-    if apart < _APART:
-        return None
-    radius = apart / 5 if is_missing(row["disc_r"]) else row["disc_r"]
-    return Landmarks(row["disc_x"], row["disc_y"], radius, row["fovea_x"], row["fovea_y"], row["disc_confidence"],
-                     row["fovea_confidence"], row["eye"], 1.0, row["centred"])  # fmt: skip
 
 
 def to_frame(maps: np.ndarray, matrices: np.ndarray, size: int) -> np.ndarray:
@@ -77,7 +57,7 @@ def fields_in_frame(matrices: np.ndarray, size: int, fields: Sequence[np.ndarray
 
 
 def _matrix(row: dict) -> np.ndarray:
+    if unusable(row):
+        return np.full((2, 3), np.nan)
     found = landmarks_of(row)
-    return (
-        np.full((2, 3), np.nan) if found is None else canonical_map(found, 1, 1, is_mirrored(found, row["orientation"]))
-    )
+    return canonical_map(found, 1, 1, is_mirrored(found, row["orientation"]))

@@ -113,6 +113,16 @@ def test_what_has_no_landmarks_is_listed_with_the_reason(registered):
     assert "images/black.png" not in list(registered.table["file_name"])
 
 
+def test_an_unknown_radius_is_a_fifth_of_the_way_from_disc_to_fovea(tmp_path):
+    places = {"disc_x": 0.75, "disc_y": 0.5, "fovea_x": 0.45, "fovea_y": 0.5}
+    with DatasetWriter(tmp_path / "dark", {"name": "dark", "image_size": SIDE}) as writer:
+        writer.add({"file_name": "images/dark.png", **places}, np.zeros((SIDE, SIDE, 3), np.uint8))
+    registered = register_dataset(FundusDataset.open(tmp_path / "dark"), tmp_path / "out", quiet=True)
+    table = registered.table
+    apart = np.hypot(table["disc_x"] - table["fovea_x"], table["disc_y"] - table["fovea_y"])
+    assert table["disc_r"][0] == pytest.approx(apart[0] / 5)
+
+
 def test_the_size_stays_when_none_is_asked_for(dataset, tmp_path):
     assert register_dataset(dataset.subset([0]), tmp_path / "one", quiet=True).read(0).shape == (SIDE, SIDE, 3)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fundus_synth.classify.explain.retinal_frame import fields_in_frame, frame_matrices, landmarks_of, to_frame
+from fundus_synth.classify.explain.retinal_frame import fields_in_frame, frame_matrices, to_frame
 from fundus_synth.preprocess.registration import DISC, FOVEA
 
 
@@ -51,10 +51,6 @@ def test_what_was_not_found_is_not_a_place():
     ])  # fmt: skip
     assert np.isfinite(frame_matrices(table)).all(axis=(1, 2)).tolist() == [True, False, False, False, False]
     assert frame_matrices(table[:0]).shape == (0, 2, 3)
-
-
-def test_an_unknown_radius_is_a_fifth_of_the_way_to_the_fovea():
-    assert landmarks_of(_row(disc=(0.75, 0.5), disc_r=np.nan)).disc_r == pytest.approx(0.06)
 
 
 def test_the_field_in_the_frame_is_the_circle_moved_along():
