@@ -20,6 +20,7 @@ HELPS = [
     ("synth", []), ("synth", ["train"]), ("synth", ["generate"]), ("synth", ["plan"]), ("synth", ["walk"]),
     ("classify", []), ("classify", ["train"]), ("classify", ["evaluate"]), ("classify", ["predict"]),
     ("classify", ["explain"]), ("classify", ["compare-augmentations"]), ("classify", ["judge-synthetic"]),
+    ("classify", ["regions"]), ("classify", ["export"]), ("classify", ["serve"]),
 ]  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.integrate import trapezoid
 
 from .field_blur import blurred_inside
 
@@ -107,7 +108,7 @@ def _steps(attribution: np.ndarray, field: np.ndarray, steps: int, random: np.ra
 
 
 def _area(curves: np.ndarray) -> np.ndarray:
-    return np.trapezoid(curves, axis=1) / (curves.shape[1] - 1)
+    return trapezoid(curves, axis=1) / (curves.shape[1] - 1)
 
 
 def random_maps(maps: np.ndarray, fields: np.ndarray, seed: int = 0) -> np.ndarray:

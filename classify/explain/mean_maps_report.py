@@ -16,6 +16,7 @@ from ...preprocess.registration import DISC, FOVEA
 from ...runtime.report import Report, new_figure
 from .map_groups import Grouping
 from .overlay import color_key, evidence_colors, lay_over
+from .unseen_eyes import images_told
 
 if TYPE_CHECKING:
     from .mean_maps import Comparison, MeanMaps
@@ -115,11 +116,7 @@ def _add_differences(report: Report, tested: list[Comparison]) -> None:
 
 def _add_method(report: Report, found: MeanMaps, facts: Mapping[str, str]) -> None:
     report.section("How it was done")
-    report.facts({
-        **facts,
-        "images": f"{found.images}; left out: {found.without_landmarks} without optic disc or fovea, {found.seen} of patients "
-                  "that the classifier was trained or selected on",
-    })  # fmt: skip
+    report.facts({**facts, "images": images_told(found.images, found.without_landmarks, found.seen)})
     report.points([
         "Every map is moved by a similarity (turn, scale, shift; left eyes mirrored) that takes optic disc and fovea to two fixed "
         "places: the circle and the cross. Near them the retinas lie on one another; vessels do not.",

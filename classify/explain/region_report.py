@@ -13,7 +13,7 @@ import pandas as pd
 from ...runtime.report import COLORS, Report, new_figure
 from .region_fills import SWAP, fill, opacity
 from .region_removal import REMOVED, donors_of
-from .unseen_eyes import UnseenEyes
+from .unseen_eyes import UnseenEyes, images_told
 
 if TYPE_CHECKING:
     from .regions import RegionStudy
@@ -131,11 +131,7 @@ def _mass_table(found: RegionStudy) -> pd.DataFrame:
 
 def _add_method(report: Report, found: RegionStudy, facts: Mapping[str, str]) -> None:
     report.section("How it was done")
-    report.facts({
-        **facts,
-        "images": f"{found.images}; left out: {found.without_landmarks} without optic disc or fovea, {found.seen} of patients "
-                  "that the classifier was trained or selected on",
-    })  # fmt: skip
+    report.facts({**facts, "images": images_told(found.images, found.without_landmarks, found.seen)})
     report.points([
         "Disc: its mask, or a circle where there is none. Macula: one disc diameter around the fovea. Vessels and lesions: where "
         "the dataset has masks. Centre and rim: the inner and the outer quarter of the field's area.",

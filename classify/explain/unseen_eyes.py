@@ -104,3 +104,9 @@ def map_targets(eyes: UnseenEyes, of: str) -> tuple[np.ndarray, Scores, str]:
     if of not in classes:
         raise UserError(f"--of {of} is not known; expected true, predicted, or one of {', '.join(classes)}")
     return np.full(len(eyes), classes.index(of)), scores, of
+
+
+def images_told(images: int, without_landmarks: int, seen: int) -> str:
+    """What a report says of the images that it is about."""
+    seen_told = f"{seen} of patients that the classifier was trained or selected on"
+    return f"{images}; left out: {without_landmarks} without optic disc or fovea, {seen_told}"
