@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 
 from fundus_synth.classify.deploy.model_file import ModelFile, open_model
+from fundus_synth.classify.deploy.photograph import read_camera_file
 from fundus_synth.classify.deploy.predict import predict_files
 from fundus_synth.data.image_file import image_files, read_image
 from fundus_synth.preprocess.field_of_view import find_field_of_view
@@ -69,7 +70,7 @@ def warm(model: ModelFile, file: Path, repetitions: int) -> None:
     fov = find_field_of_view(pixels)
     square = standardize(pixels, model.standard_size, model.illumination, fov)
     parts: dict[str, Callable[[], object]] = {
-        "decode": lambda: read_image(file),
+        "decode": lambda: read_camera_file(file),
         "find the field": lambda: find_field_of_view(pixels),
         "crop": lambda: standardize(pixels, model.standard_size, model.illumination, fov),
         "kind": lambda: picture_kind(pixels, fov),

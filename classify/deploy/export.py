@@ -269,9 +269,11 @@ def _smallest(plain: _Candidate, smaller: Iterable[_Candidate]) -> tuple[_Candid
         if candidate.parity.loss < WORST_LOSS:
             chosen = candidate
             break
-        torch, file = candidate.parity.torch, candidate.parity.file
+        parity = candidate.parity
+        torch, file = parity.torch, parity.file
+        changed = "" if parity.same is None else f", {parity.images - parity.same} of {parity.images} decisions"
         found = ", ".join(f"{name} {value:.4f} to {file[name]:.4f}" for name, value in torch.items())
-        notes.append(f"{candidate.precision} was not kept, for on the validation images it changes {found}")
+        notes.append(f"{candidate.precision} was not kept, for on the validation images it changes {found}{changed}")
     return chosen, "; ".join([*notes, f"written as {chosen.precision}"]) if notes else ""
 
 

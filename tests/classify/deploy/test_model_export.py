@@ -135,8 +135,9 @@ def test_int8_that_costs_too_much_becomes_half_precision_and_says_so(
     monkeypatch.setattr(export_module, "to_int8", lambda model, images, folder: _of_wrong_sign(model))
     found = export(toy_run, tmp_path / "m.onnx", precision="int8", data=toy_path, device="cpu", quiet=True)
     assert found.precision == "fp16" == open_model(found.path).facts["precision"]
+    images = found.parity.images
     assert found.note.startswith("int8 was not kept") and found.note.endswith("; written as fp16")
-    assert found.note in found.lines()
+    assert f"{images} of {images} decisions" in found.note and found.note in found.lines()
     assert found.size < 0.7 * toy_exported.size and found.parity.loss < 0.01
 
 
