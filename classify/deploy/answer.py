@@ -9,7 +9,8 @@ Asked in this order; the first that objects decides:
 4. Does exactly one answer remain in the conformal set (see `conformal`), and is it the one that the classifier decides for? If
    not: refer. For several labels an image, each must be either possible or excluded, and as decided.
 
-A number such as haemoglobin has no classes: it is told with the interval around it, and 4 is not asked.
+A number such as haemoglobin has no classes: it is told with the interval around it, and 4 asks instead whether the interval
+leaves open on which side of a limit that matters, such as that of anaemia, the number is: then refer.
 
 Nothing but numpy is imported, and the arithmetic is what a page can do as well. Comparisons are written so that what is not a
 number is never answered.
@@ -52,6 +53,7 @@ class Rules:
         sets: of one class an image; None for other targets.
         present, absent: of several labels an image, on the probability and on 1 - probability; None for other targets.
         half_width: of a number, in its units; None for other targets.
+        limits: of a number, where its meaning changes, in its units: a number equal to a limit is above it.
         level: coverage asked for, 0..1.
         attained: the least coverage that is guaranteed of any class, 0..1.
         multipliers, cuts, thresholds, temperature: how the classifier decides, see `classify.decision`.
@@ -66,6 +68,7 @@ class Rules:
     present: ClassSets | None = None
     absent: ClassSets | None = None
     half_width: float | None = None
+    limits: tuple[float, ...] = ()
     level: float = 0.9
     attained: float = 0.9
     multipliers: tuple[float, ...] | None = None
@@ -91,6 +94,7 @@ class Rules:
         Raises:
             ValueError: incomplete or damaged; says what.
         """
+        facts = {"limits": [], **facts} if isinstance(facts, dict) else facts  # the first files had none
         try:
             plain = {name: _tuple(facts[name]) for name in cls.__dataclass_fields__ if name not in _NESTED}
             sets = {name: facts[name] and ClassSets(**{k: _tuple(v) for k, v in facts[name].items()}) for name in _SETS}
@@ -162,7 +166,9 @@ def _judged(rules: Rules, values: np.ndarray) -> tuple[str, tuple[str, ...], str
     if rules.present is not None:
         return _several_labels(rules, values)
     value, half = float(values[0]), rules.half_width
-    doubt = "" if math.isfinite(value) else "How far the number is off is not known"
+    within = [f"{limit:.1f}" for limit in rules.limits if value - half < limit <= value + half]
+    doubt = f"It cannot be told on which side of {' and '.join(within)} the value lies" if within else ""
+    doubt = doubt if math.isfinite(value) else "How far the number is off is not known"
     return f"{value:.1f}", (f"{value - half:.1f}", f"{value + half:.1f}"), doubt
 
 
@@ -234,7 +240,7 @@ def _check_types(rules: Rules) -> None:
         words = getattr(rules, name)
         if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
             raise ValueError(f"rules whose {name} are not texts")
-    tuples = {name: getattr(rules, name) for name in ("multipliers", "thresholds", "cuts")}
+    tuples = {name: getattr(rules, name) for name in ("multipliers", "thresholds", "cuts", "limits")}
     for name in filter(partial(getattr, rules), _SETS):
         tuples |= {f"{name}: {part}": values for part, values in vars(getattr(rules, name)).items()}
     plain = {name: (getattr(rules, name),) for name in ("quality", "retina", "level", "attained", "temperature")}

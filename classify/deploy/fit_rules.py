@@ -16,6 +16,7 @@ import numpy as np
 
 from ...data.cache import image_cache
 from ...data.dataset import FundusDataset
+from ...data.labels import WHO_ADULTS
 from ...data.targets import HEMOGLOBIN, MULTILABEL
 from ...data.wider_targets import target_of
 from ...runtime.devices import choose_device
@@ -29,6 +30,12 @@ from .answer import Rules
 from .conformal import LEVEL, ClassSets, fit_class_sets, fit_half_width, fit_presence, patient_quantile
 from .familiarity import Familiarity, fit_familiarity
 from .features import told_and_features
+
+_LIMITS = tuple(sorted(cutoffs.anemia for cutoffs in WHO_ADULTS.values()))
+_ANEMIA = (
+    f"Anaemia begins below {WHO_ADULTS['female'].anemia:.1f} g/dL in women and below {WHO_ADULTS['male'].anemia:.1f} in men (WHO, "
+    "adults); what may lie on either side is referred."
+)
 
 
 def fit_rules(
@@ -110,8 +117,8 @@ def _rules_of_calibrated(
     }  # fmt: skip
     if about.target == HEMOGLOBIN:
         half, attained = fit_half_width(told[:, 0] - truth, patients, level)
-        notes = _notes_of_interval(len(np.unique(patients)), attained, level)
-        return Rules(**shared, half_width=half, attained=attained, notes=notes)
+        notes = (_ANEMIA, *_notes_of_interval(len(np.unique(patients)), attained, level))
+        return Rules(**shared, half_width=half, limits=_LIMITS, attained=attained, notes=notes)
     if about.target == MULTILABEL:
         present, absent = fit_presence(truth, told, patients, level)
         notes = (*_notes(about, present, level), *_notes(about, absent, level, "no "))

@@ -29,10 +29,17 @@ export const NO_RETINA = "The picture does not seem to show a retina: take the p
 function judged(rules, values) {
   if (rules.sets) return oneClass(rules, values);
   if (rules.present) return severalLabels(rules, values);
+  return oneNumber(rules, values[0]);
+}
+
+function oneNumber(rules, value) {
+  const [low, high] = [value - rules.half_width, value + rules.half_width];
+  const within = (rules.limits ?? []).filter((limit) => low < limit && limit <= high).map(oneDecimal);
+  const doubt = within.length ? `It cannot be told on which side of ${within.join(" and ")} the value lies` : "";
   return {
-    label: oneDecimal(values[0]),
-    set: [oneDecimal(values[0] - rules.half_width), oneDecimal(values[0] + rules.half_width)],
-    doubt: Number.isFinite(values[0]) ? "" : "How far the number is off is not known",
+    label: oneDecimal(value),
+    set: [oneDecimal(low), oneDecimal(high)],
+    doubt: Number.isFinite(value) ? doubt : "How far the number is off is not known",
   };
 }
 

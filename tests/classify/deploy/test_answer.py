@@ -172,7 +172,25 @@ def test_a_number_is_told_with_its_interval():
     assert _answer([math.nan], rules).action == REFER
 
 
-@pytest.mark.parametrize("rules", [RULES, _labels(), Rules(("hemoglobin_g_dl",), half_width=1.25)])
+@pytest.mark.parametrize(
+    ("value", "open_sides"),
+    [(9.5, ""), (10.74, ""), (10.75, "12.0"), (12.5, "12.0 and 13.0"), (13.25, "13.0"), (14.26, ""), (14.25, "")],
+)
+def test_a_number_that_may_lie_on_either_side_of_a_limit_is_referred(value, open_sides):
+    rules = Rules(("hemoglobin_g_dl",), half_width=1.25, limits=(12.0, 13.0), familiarity=KNOWN)
+    found = _answer([value], rules)
+    assert found.label == f"{value:.1f}" and found.action == (REFER if open_sides else ANSWER)
+    if open_sides:
+        assert found.reason == f"It cannot be told on which side of {open_sides} the value lies: refer to an expert."
+
+
+def test_rules_of_the_first_files_had_no_limits():
+    facts = Rules(("hemoglobin_g_dl",), half_width=1.25).to_dict()
+    del facts["limits"]
+    assert Rules.from_dict(facts).limits == ()
+
+
+@pytest.mark.parametrize("rules", [RULES, _labels(), Rules(("hemoglobin_g_dl",), half_width=1.25, limits=(12.0, 13.0))])
 def test_json_and_back(rules):
     text = json.dumps(rules.to_dict(), allow_nan=False)
     back = Rules.from_dict(json.loads(text))

@@ -330,7 +330,7 @@ def _rules(random: np.random.Generator, way: str) -> Rules:
         "multipliers": {"sets": sets[0], "multipliers": tuple(random.uniform(0.5, 2, k))},
         "cuts": {"sets": sets[0], "cuts": tuple(np.arange(k - 1) + random.uniform(0.3, 0.7)), "temperature": 1.3},
         "labels": {"present": sets[0], "absent": sets[1], "thresholds": tuple(random.uniform(0.2, 0.8, k))},
-        "number": {"half_width": float(random.uniform(0.2, 3))},
+        "number": {"half_width": float(random.uniform(0.2, 3)), "limits": (12.0, 13.0)},
     }[way]
     familiarity = known if random.uniform() < 0.7 else None
     return Rules(tuple(f"class {i}" for i in range(k)), familiarity=familiarity, attained=0.87, **parts)
