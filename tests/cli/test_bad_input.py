@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -46,6 +48,15 @@ def train(call, data, label="anemic"):
 def test_no_such_class(call, eyes, tmp_path):
     refused(train(call, eyes, "anaemia"), "anaemia", "normal (20)", "anemic (20)", "diabetes (20)")
     assert not (tmp_path / "out").exists()
+
+
+def test_output_that_nobody_reads_any_more_ends_it_without_a_word():
+    code = "from fundus_synth.cli.show import show; show(False, {}, *['a line of a long table'] * 10_000)"
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run([sys.executable, "-c", code], stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def test_class_with_fewer_than_eight_images(call, eyes, tmp_path):
