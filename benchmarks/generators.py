@@ -3,6 +3,7 @@
     python benchmarks/generators.py ODIR --out RUNS [--models study,dcgan,dcgan-shared,light,light-shared,cyclegan]
                                     [--classes all] [--minutes 7.5] [--size 64] [--seed 0] [--projection-weights FILE]
                                     [--features timm:NAME --feature-weights FILE] [--truncation 1]
+                                    [--shared-start RUN]
 
 Eyes with a single label are split by patient 65/10/25 (train, val, test; copies of a photograph kept together). Each model
 learns each class for `--minutes` of wall time on the train patients: `study` is the study's DCGAN, `dcgan` the same with
@@ -14,7 +15,8 @@ Judged on the test patients: KID with a 95 % interval over patients, recall and 
 space and in the one named with `--features`, which should not be that of `--projection-weights`, through which the light
 generator's judge looks; beside them the floor, real train eyes of the class
 in the place of the generated ones. Nothing is rejected, and every model shows 500 pictures. A killed run is continued by
-the same command; finished classes are not trained again. Sheets of the first 36 pictures lie in RUNS/sheets.
+the same command; finished classes are not trained again. With `--shared-start` the shared ones begin with that of another run
+and learn a class for half of `--minutes`: how far a class gets in how little time. Sheets of the first 36 pictures lie in RUNS/sheets.
 """
 
 from __future__ import annotations
@@ -68,9 +70,11 @@ def train_one(
         how["projection_weights"] = options.projection_weights
     path, minutes = out / name / label, options.minutes
     if name.endswith(_SHARED):
-        shared = out / name / ALL_CLASSES
-        finish(dataset, ALL_CLASSES, shared, minutes=minutes * classes / 2, **{**how, "shared_start": "none"})
-        how["shared_start"], minutes = str(shared), minutes / 2
+        shared, minutes = options.shared_start, minutes / 2
+        if shared is None:
+            shared = out / name / ALL_CLASSES
+            finish(dataset, ALL_CLASSES, shared, minutes=minutes * classes, **{**how, "shared_start": "none"})
+        how["shared_start"] = str(shared)
     finish(dataset, label, path, minutes=minutes, **how)
     return path
 
@@ -164,6 +168,7 @@ def main() -> None:
     parser.add_argument("--projection-weights", help="of the frozen network in front of the light generator's judge")
     parser.add_argument("--features", help="a second feature space, timm:NAME")
     parser.add_argument("--feature-weights")
+    parser.add_argument("--shared-start", type=Path, help="RUNS/light-shared/all-classes of an earlier run, for the -shared ones")
     parser.add_argument("--truncation", type=float, default=1.0, help="what latent vectors are scaled by")
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
