@@ -16,7 +16,8 @@ space and in the one named with `--features`, which should not be that of `--pro
 generator's judge looks; beside them the floor, real train eyes of the class
 in the place of the generated ones. Nothing is rejected, and every model shows 500 pictures. A killed run is continued by
 the same command; finished classes are not trained again. With `--shared-start` the shared ones begin with that of another run
-and learn a class for half of `--minutes`: how far a class gets in how little time. Sheets of the first 36 pictures lie in RUNS/sheets.
+and learn a class for half of `--minutes`: how far a class gets in how little time. Sheets of the first 36 pictures lie in
+RUNS/sheets.
 """
 
 from __future__ import annotations
@@ -168,7 +169,9 @@ def main() -> None:
     parser.add_argument("--projection-weights", help="of the frozen network in front of the light generator's judge")
     parser.add_argument("--features", help="a second feature space, timm:NAME")
     parser.add_argument("--feature-weights")
-    parser.add_argument("--shared-start", type=Path, help="RUNS/light-shared/all-classes of an earlier run, for the -shared ones")
+    parser.add_argument(
+        "--shared-start", type=Path, help="RUNS/light-shared/all-classes of an earlier run, for the -shared ones"
+    )
     parser.add_argument("--truncation", type=float, default=1.0, help="what latent vectors are scaled by")
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
