@@ -9,6 +9,7 @@ chance cannot be seen, and the interval says nothing of it. Intervals are percen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,7 +49,14 @@ class Interval:
     seeds: int
 
     def __str__(self) -> str:
-        return f"{self.estimate:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return self._told("")
+
+    def _told(self, sign: str) -> str:
+        if math.isnan(self.estimate):
+            return "not known"
+        known = not (math.isnan(self.low) or math.isnan(self.high))
+        spread = f"{self.low:{sign}.3f} to {self.high:{sign}.3f}" if known else "interval not known"
+        return f"{self.estimate:{sign}.3f} ({spread})"
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Difference(Interval):
     spread: float = float("nan")
 
     def __str__(self) -> str:
-        return f"{self.estimate:+.3f} ({self.low:+.3f} to {self.high:+.3f})"
+        return self._told("+")
 
 
 def interval(

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from fundus_synth.classify.evidence import (
     Difference,
+    Interval,
     SeedPredictions,
     bootstrap,
     estimate,
@@ -38,6 +39,15 @@ def test_interval_of_a_proportion_agrees_with_its_closed_form():
     assert found.low == pytest.approx(0.7 - half, abs=0.1 * half)
     assert found.high == pytest.approx(0.7 + half, abs=0.1 * half)
     assert (found.patients, found.seeds) == (n, 1)
+
+
+def test_what_is_not_known_is_said_in_words():
+    nan, counts = float("nan"), (2000, 10, 1)
+    assert str(Interval(0.7, 0.6, 0.8, *counts)) == "0.700 (0.600 to 0.800)"
+    assert str(Difference(0.1, -0.05, 0.25, *counts)) == "+0.100 (-0.050 to +0.250)"
+    assert str(Interval(0.7, nan, nan, *counts)) == "0.700 (interval not known)"
+    assert str(Difference(0.1, nan, nan, *counts)) == "+0.100 (interval not known)"
+    assert str(Interval(nan, nan, nan, *counts)) == "not known"
 
 
 def test_two_eyes_of_a_patient_are_one_piece_of_evidence():
