@@ -1,4 +1,4 @@
-"""python benchmarks/explanations.py [--eyes 160] [--images 24] [--methods grad-cam,...] [--keep FOLDER]
+"""python benchmarks/explanations.py [--eyes 160] [--images 24] [--methods grad-cam,...] [--keep FOLDER] [--sheet FILE]
        python benchmarks/explanations.py --real FOLDER --run RUN [--images 16]
 
 Do maps point at what made the classifier say so? Of every method: pointing game, mass and rank accuracy against masks of lesions,
@@ -10,8 +10,11 @@ On phantoms: a small convolutional network that this script trains to tell diabe
 photographs of 128 pixels, tested on other patients. Its first step, which is not learned, takes the local mean from each pixel,
 so that a few hundred steps are enough to learn lesions from scratch; its last map has 32 x 32 cells.
 
+--sheet lays the maps of six eyes, a column each, below the eyes with and without the outlines of their lesions, on one colour
+scale a method.
+
 With --real: FOLDER is that of the real eyes (DIARETDB1's frames are standardised first, pixels marked by half of the experts
-and more are a lesion), RUN a classifier with a class diabetes. Prints figures only.
+and more are a lesion), RUN a classifier with a class diabetes. Prints figures only; photographs of patients make no sheet.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
@@ -31,9 +35,11 @@ from fundus_synth.classify.decision import load_decision
 from fundus_synth.classify.explain.check_explanations import probability_of
 from fundus_synth.classify.explain.faithfulness import Measured, measure, verdicts
 from fundus_synth.classify.explain.faithfulness_cases import Cases, make_cases
-from fundus_synth.classify.explain.methods import METHODS, attribute
+from fundus_synth.classify.explain.methods import METHODS, PIXEL_METHODS, attribute, is_signed
+from fundus_synth.classify.explain.overlay import color_scale
 from fundus_synth.classify.explain.pointing import SCORES
 from fundus_synth.classify.explain.randomization import randomized
+from fundus_synth.classify.explain.sheets import draw, grid
 from fundus_synth.classify.images import ImageSource, to_batch
 from fundus_synth.classify.metrics import score
 from fundus_synth.classify.predictions import predict_images
@@ -41,7 +47,7 @@ from fundus_synth.classify.tasks import ONE_CLASS
 from fundus_synth.data.cache import image_cache
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.dataset_writer import DatasetWriter
-from fundus_synth.data.image_file import read_image
+from fundus_synth.data.image_file import read_image, write_image
 from fundus_synth.data.phantom.cohort import write_phantom_dataset
 from fundus_synth.preprocess.field_of_view import find_field_of_view
 from fundus_synth.preprocess.standardize import resample_mask, standardize
@@ -56,6 +62,7 @@ _LESIONS = (
 )
 _SIZE, _RENDERED = 128, 192
 _BATCH, _RATE, _NEIGHBOURHOOD = 16, 6e-3, 33
+_COLUMNS, _TILE = 6, 160
 
 
 class LesionNetwork(nn.Module):
@@ -177,6 +184,27 @@ def _there(dataset: FundusDataset) -> list[str]:
     return [kind for kind in _LESIONS if kind in dataset.mask_kinds]
 
 
+def sheet(model: nn.Module, cases: Cases, methods: list[str]) -> np.ndarray:
+    """Six eyes, the outlines of their lesions, and a row of maps for each method: uint8 (h, w, 3)."""
+    some = cases.first(_COLUMNS)
+    outlined = [_outlined(image, mask) for image, mask in zip(some.images, some.masks, strict=True)]
+    tiles = [*(cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC) for image in some.images), *outlined]
+    for method in methods:
+        maps = attribute(model, some.images, some.targets, method) * some.fields
+        scale = color_scale(maps, outliers=method in PIXEL_METHODS)
+        tiles += [
+            draw(image, one, scale, is_signed(method), _TILE) for image, one in zip(some.images, maps, strict=True)
+        ]
+    return grid(tiles, len(some))
+
+
+def _outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    shown = cv2.resize(image, (_TILE, _TILE), interpolation=cv2.INTER_CUBIC)
+    large = cv2.resize(mask.astype(np.uint8), (_TILE, _TILE), interpolation=cv2.INTER_NEAREST)
+    outlines, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(np.ascontiguousarray(shown), outlines, -1, (255, 255, 255), 1)
+
+
 def tell(measured: dict[str, Measured]) -> None:
     """The table."""
     some = next(iter(measured.values())).found
@@ -210,7 +238,10 @@ def main() -> None:
     parser.add_argument("--real", type=Path, help="folder of the real eyes; needs --run")
     parser.add_argument("--run", type=Path)
     parser.add_argument("--keep", type=Path, help="where eyes and network are kept for the next time")
+    parser.add_argument("--sheet", type=Path, help="a picture of the maps; of phantoms only")
     options = parser.parse_args()
+    if options.sheet and options.real:
+        parser.error("--sheet is for phantoms; photographs of patients stay where they are")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
@@ -219,9 +250,12 @@ def main() -> None:
             model, cases = on_real_eyes(folder, options.real, options.run, options.images)
         else:
             model, cases = on_phantoms(folder, options.eyes, options.training_steps, options.images)
+        methods = options.methods.split(",")
+        if options.sheet:
+            write_image(options.sheet, sheet(model, cases, methods))
         networks, measured = randomized(model, cases.images), {}
         print(f"{len(cases)} eyes of {len(set(cases.patients))} patients", flush=True)
-        for name in options.methods.split(","):
+        for name in methods:
             measured[name] = measure(
                 lambda network, images, targets, name=name: attribute(network, images, targets, name), model, networks, cases,
                 probability_of(model, ONE_CLASS, "cpu"), randomized_images=options.randomized_images, steps=options.curve_steps,

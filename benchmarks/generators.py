@@ -3,7 +3,7 @@
     python benchmarks/generators.py ODIR --out RUNS [--models study,dcgan,dcgan-shared,light,light-shared,cyclegan]
                                     [--classes all] [--minutes 7.5] [--size 64] [--seed 0] [--projection-weights FILE]
                                     [--features timm:NAME --feature-weights FILE] [--truncation 1]
-                                    [--shared-start RUN]
+                                    [--shared-start RUN] [--also RUNS...]
 
 Eyes with a single label are split by patient 65/10/25 (train, val, test; copies of a photograph kept together). Each model
 learns each class for `--minutes` of wall time on the train patients: `study` is the study's DCGAN, `dcgan` the same with
@@ -13,10 +13,12 @@ translates normal train eyes, and `untouched` are those eyes as they are: what a
 
 Judged on the test patients: KID with a 95 % interval over patients, recall and precision (3 neighbours), in the retina
 space and in the one named with `--features`, which should not be that of `--projection-weights`, through which the light
-generator's judge looks; beside them the floor, real train eyes of the class
-in the place of the generated ones. Nothing is rejected, and every model shows 500 pictures. A killed run is continued by
-the same command; finished classes are not trained again. With `--shared-start` the shared ones begin with that of another run
-and learn a class for half of `--minutes`: how far a class gets in how little time. Sheets of the first 36 pictures lie in
+generator's judge looks; beside them the floor, real train eyes of the class in the place of the generated ones. Nothing is
+rejected, and every model shows 500 pictures. With `--shared-start` the shared ones begin with that of another run and learn
+a class for half of `--minutes`: how far a class gets in how little time. With `--also` the pictures are drawn in turn from
+the runs of this folder and from those of other seeds: are several generators more varied than one?
+
+A killed run is continued by the same command; finished classes are not trained again. Sheets of the first 36 pictures lie in
 RUNS/sheets.
 """
 
@@ -86,12 +88,18 @@ def finish(dataset: FundusDataset, label: str, path: Path, **how: object) -> Non
         train(dataset, label, out=path, resume=path.exists(), **how)
 
 
-def pictures_of(run: Path, dataset: FundusDataset, size: int, truncation: float) -> np.ndarray:
-    """500 pictures of a run's generator, none rejected: uint8 (500, size, size, 3)."""
-    generator, info = load_generator(run)
-    if info.architecture["model"] != "cyclegan":
-        return sample(generator, list(range(PICTURES)), truncation)
-    return translate_images(generator, normal_eyes(dataset, size))
+def pictures_of(runs: list[Path], dataset: FundusDataset, size: int, truncation: float) -> np.ndarray:
+    """500 pictures of the runs' generators in turn, none rejected: uint8 (500, size, size, 3)."""
+    shown = np.empty((PICTURES, size, size, 3), np.uint8)
+    for number, run in enumerate(runs):
+        generator, info = load_generator(run)
+        if info.architecture["model"] == "cyclegan":
+            translated = translate_images(generator, normal_eyes(dataset, size))
+            shown = shown[: len(translated)]
+            shown[number :: len(runs)] = translated[number :: len(runs)]
+        else:
+            shown[number :: len(runs)] = sample(generator, list(range(PICTURES))[number :: len(runs)], truncation)
+    return shown
 
 
 def normal_eyes(dataset: FundusDataset, size: int) -> np.ndarray:
@@ -139,6 +147,7 @@ def result(
     """The figures of one model on one class, trained if need be, and kept in a file; "floor" are real train eyes."""
     out = Path(options.out)
     spread = "" if options.truncation == 1 else f"-truncation{options.truncation:g}"
+    spread += f"-of{len(options.also) + 1}" if options.also else ""
     kept = out / "figures" / f"{name}{spread}-{label}.json"
     if not kept.exists():
         real = dataset.of_class(label).split("train")
@@ -148,7 +157,8 @@ def result(
             shown, groups = normal_eyes(dataset, options.size), None
         else:
             run = train_one(dataset, label, name, out, options, classes)
-            shown, groups = pictures_of(run, dataset, options.size, options.truncation), None
+            runs = [run, *(folder / name / label for folder in options.also)]
+            shown, groups = pictures_of(runs, dataset, options.size, options.truncation), None
             make_folder(out / "sheets")
             write_image(out / "sheets" / f"{name}{spread}-{label}.png", sample_sheet(shown[:36]))
         make_folder(kept.parent)
@@ -172,6 +182,7 @@ def main() -> None:
     parser.add_argument(
         "--shared-start", type=Path, help="RUNS/light-shared/all-classes of an earlier run, for the -shared ones"
     )
+    parser.add_argument("--also", type=Path, nargs="*", default=[], help="RUNS of other seeds, finished")
     parser.add_argument("--truncation", type=float, default=1.0, help="what latent vectors are scaled by")
     parser.add_argument("--quiet", action="store_true")
     options = parser.parse_args()
