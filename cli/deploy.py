@@ -26,7 +26,7 @@ def classify_export(
     out: Annotated[Optional[Path], typer.Argument(help="The model file to write, *.onnx.", show_default=False)] = None,
     web: Annotated[Optional[Path], typer.Option(help="Write a page here that reads photographs on the phone itself.")] = None,
     runtime: Runtime = None,
-    int8: Annotated[bool, typer.Option("--int8", help="8-bit weights and activations; fp16 where that costs too much.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="8 bits; weights alone, or fp16, where that costs too much.")] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Store weights in half precision.")] = False,
     data: Annotated[Optional[Path], typer.Option(help="What it was trained on; by default what its config.yaml names.")] = None,
     device: Device = "auto", quiet: Quiet = False, json: Json = False,

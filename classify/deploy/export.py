@@ -39,13 +39,14 @@ from .model_card import write_model_card
 from .model_file import FORMAT, KEY, KIND, ModelFile, open_model
 from .network_graph import DeployedNetwork
 from .parity import Parity, Told, ValidationImages, measure_parity, training_images
-from .quantise import to_half, to_int8
+from .quantise import to_half, to_int8, to_int8_weights
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 FP32, FP16, INT8 = PRECISIONS = ("fp32", "fp16", "int8")
-_TRIED = {FP32: (), FP16: (FP16,), INT8: (INT8, FP16)}
+_INT8_WEIGHTS = "int8-weights"
+_TRIED = {FP32: (), FP16: (FP16,), INT8: (INT8, _INT8_WEIGHTS, FP16)}
 TOLERANCE = 1e-3
 WORST_LOSS = 0.01
 _OPSET = 18
@@ -60,7 +61,7 @@ class Exported:
 
     Attributes:
         path: the model file.
-        precision: fp32, fp16 or int8.
+        precision: fp32, fp16, int8, or int8-weights.
         size: of the file, bytes.
         parity: of this file against PyTorch.
         float_parity: of the same graph in single precision.
@@ -98,8 +99,8 @@ def export(
     Args:
         run: a run folder of `train`.
         out: the file, *.onnx.
-        precision: fp32, fp16 (see `quantise.to_half`) or int8 (see `quantise.to_int8`). Where int8 costs too much, fp16 is tried,
-            and where that does, fp32 is kept.
+        precision: fp32, fp16 (see `quantise.to_half`) or int8 (see `quantise.to_int8`). Where int8 costs too much, 8 bits for
+            the weights alone are tried (`quantise.to_int8_weights`), then fp16, and where that does, fp32 is kept.
         data: what the run was trained on, for calibration, rules and the comparison with PyTorch; by default what its
             config.yaml names.
         device: for the passes of PyTorch over the dataset.
@@ -134,6 +135,7 @@ def export(
 
         makers = {
             INT8: lambda: to_int8(graph, training_images(dataset, about, reference.size, _CALIBRATION_IMAGES), folder),
+            _INT8_WEIGHTS: lambda: to_int8_weights(graph),
             FP16: lambda: to_half(graph),
         }
         plain = measured(graph, FP32)

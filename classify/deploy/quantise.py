@@ -1,13 +1,15 @@
-"""Smaller model files: weights in half precision, or weights and activations in 8 bits.
+"""Smaller model files: weights in half precision or 8 bits, or weights and activations in 8 bits.
 
-Both change the ONNX graph of `export`. Half precision is for storage only: the weights are widened when the file is loaded,
-and all is computed in single precision, so that the answer does not depend on what a phone can do. 8 bits are Jacob et al.
-(CVPR 2018), one scale a channel for weights, with ranges of activations seen in calibration images.
+All change the ONNX graph of `export`. Half precision and 8-bit weights are for storage only: the weights are widened when the
+file is loaded, and all is computed in single precision, so that the answer does not depend on what a phone can do. Weights and
+activations in 8 bits are Jacob et al. (CVPR 2018), one scale a channel for weights, with ranges of activations seen in
+calibration images.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +47,47 @@ def to_half(model: ModelProto) -> ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return halved
+
+
+def to_int8_weights(model: ModelProto) -> ModelProto:
+    """The same graph with the weights of convolutions and linear layers stored in 8 bits, one scale an output channel, symmetric;
+    but for the layers that cost most (see `_kept`)."""
+    from onnx import helper, numpy_helper
+
+    smaller = type(model)()
+    smaller.CopyFrom(model)
+    graph, kept = smaller.graph, set(_kept(model))
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    used = Counter(name for node in graph.node for name in node.input)
+    widened = []
+    for node in graph.node:
+        tensor = tensors.get(node.input[1]) if node.op_type in _QUANTISED and node.name not in kept else None
+        if tensor is None or used[tensor.name] > 1 or not numpy_helper.to_array(tensor).size >= _WORTH_HALVING:
+            continue
+        name, values = tensor.name, numpy_helper.to_array(tensor)
+        axis = _output_axis(node, values.ndim)
+        others = tuple(other for other in range(values.ndim) if other != axis)
+        scale = np.maximum(np.abs(values).max(axis=others, keepdims=True) / 127, np.finfo(np.float32).tiny)
+        whole = np.clip(np.rint(values / scale), -127, 127).astype(np.int8)
+        tensor.CopyFrom(numpy_helper.from_array(whole, f"{name}.int8"))
+        graph.initializer.append(numpy_helper.from_array(scale.ravel().astype(np.float32), f"{name}.scale"))
+        widened.append(
+            helper.make_node(
+                "DequantizeLinear", [f"{name}.int8", f"{name}.scale"], [name], name=f"widen {name}", axis=axis
+            )
+        )
+    nodes = [*widened, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return smaller
+
+
+def _output_axis(node: NodeProto, dimensions: int) -> int:
+    """The axis of a node's weights that counts its output channels."""
+    if node.op_type == "Conv":
+        return 0
+    turned = node.op_type == "Gemm" and any(part.name == "transB" and part.i for part in node.attribute)
+    return 0 if turned else dimensions - 1
 
 
 def to_int8(model: ModelProto, images: Iterable[np.ndarray], folder: Path) -> ModelProto:

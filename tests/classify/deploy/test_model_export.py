@@ -126,18 +126,31 @@ def _of_wrong_sign(model: onnx.ModelProto) -> onnx.ModelProto:
     return worse
 
 
-def test_int8_that_costs_too_much_becomes_half_precision_and_says_so(
+def test_int8_that_costs_too_much_is_for_the_weights_alone_and_says_so(
     toy_run, toy_path, tmp_path, monkeypatch, toy_exported
 ):
     plain = onnx.load(toy_exported.path)
     monkeypatch.setattr(export_module, "trace", lambda *_: plain)
-
     monkeypatch.setattr(export_module, "to_int8", lambda model, images, folder: _of_wrong_sign(model))
+    found = export(toy_run, tmp_path / "m.onnx", precision="int8", data=toy_path, device="cpu", quiet=True)
+    assert found.precision == "int8-weights" == open_model(found.path).facts["precision"]
+    assert found.note.startswith("int8 was not kept") and found.note.endswith("; written as int8-weights")
+    assert found.size < 0.4 * toy_exported.size and found.parity.loss < 0.01
+
+
+def test_8_bits_that_cost_too_much_become_half_precision_and_say_so(
+    toy_run, toy_path, tmp_path, monkeypatch, toy_exported
+):
+    plain = onnx.load(toy_exported.path)
+    monkeypatch.setattr(export_module, "trace", lambda *_: plain)
+    monkeypatch.setattr(export_module, "to_int8", lambda model, images, folder: _of_wrong_sign(model))
+    monkeypatch.setattr(export_module, "to_int8_weights", _of_wrong_sign)
     found = export(toy_run, tmp_path / "m.onnx", precision="int8", data=toy_path, device="cpu", quiet=True)
     assert found.precision == "fp16" == open_model(found.path).facts["precision"]
     images = found.parity.images
     assert found.note.startswith("int8 was not kept") and found.note.endswith("; written as fp16")
-    assert f"{images} of {images} decisions" in found.note and found.note in found.lines()
+    assert "; int8-weights was not kept" in found.note
+    assert found.note.count(f"{images} of {images} decisions") == 2 and found.note in found.lines()
     assert found.size < 0.7 * toy_exported.size and found.parity.loss < 0.01
 
 
