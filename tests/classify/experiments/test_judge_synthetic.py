@@ -15,7 +15,7 @@ from fundus_synth.classify.experiments import judge_synthetic as experiment
 from fundus_synth.classify.experiments.judge_synthetic import judge_synthetic
 from fundus_synth.classify.experiments.synthetic_judgement import judge, recognition
 from fundus_synth.classify.fitting import TrainingOptions
-from fundus_synth.cli.classify import classify
+from fundus_synth.cli.experiments import classify  # with its own commands
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.dataset_writer import DatasetWriter
 from fundus_synth.data.schema import patient_hash

@@ -25,7 +25,7 @@ from fundus_synth.classify.experiments.leaky_splits import (
     with_leaky_split,
     write_pool,
 )
-from fundus_synth.cli.classify import classify
+from fundus_synth.cli.experiments import classify  # with its own commands
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.dataset_writer import DatasetWriter
 from fundus_synth.data.schema import patient_hash

@@ -20,7 +20,7 @@ from fundus_synth.classify.experiments.learning_curve import _arms, learning_cur
 from fundus_synth.classify.experiments.learning_curve_result import REFERENCE, Arm, _how_few, compare_shares
 from fundus_synth.classify.experiments.patient_shares import nested_shares, parse_shares
 from fundus_synth.classify.fitting import TrainingOptions
-from fundus_synth.cli.classify import classify
+from fundus_synth.cli.experiments import classify  # with its own commands
 from fundus_synth.data.dataset import FundusDataset
 from fundus_synth.data.targets import Target
 from fundus_synth.runtime.errors import JobError, UserError
