@@ -14,9 +14,11 @@ translates normal train eyes, and `untouched` are those eyes as they are: what a
 Judged on the test patients: KID with a 95 % interval over patients, recall and precision (3 neighbours), in the retina
 space and in the one named with `--features`, which should not be that of `--projection-weights`, through which the light
 generator's judge looks; beside them the floor, real train eyes of the class in the place of the generated ones. Nothing is
-rejected, and every model shows 500 pictures. With `--shared-start` the shared ones begin with that of another run and learn
-a class for half of `--minutes`: how far a class gets in how little time. With `--also` the pictures are drawn in turn from
-the runs of this folder and from those of other seeds: are several generators more varied than one?
+rejected, and every model shows 500 pictures. Recall depends on how many are shown, so it is that of as many as there are
+train eyes, the mean over draws, which can be held against the floor's; after it stands that of all 500.
+With `--shared-start` the shared ones begin with that of another run and learn a class for half of `--minutes`: how far a
+class gets in how little time. With `--also` the pictures are drawn in turn from the runs of this folder and from those of
+other seeds: are several generators more varied than one?
 
 A killed run is continued by the same command; finished classes are not trained again. Sheets of the first 36 pictures lie in
 RUNS/sheets.
@@ -35,7 +37,7 @@ from fundus_synth.data.image_file import write_image
 from fundus_synth.data.splits import same_photographs, split
 from fundus_synth.runtime.files import make_folder, read_json, write_json
 from fundus_synth.synth.checkpoint import load_generator
-from fundus_synth.synth.distance_intervals import kid_interval, neighbor_intervals
+from fundus_synth.synth.distance_intervals import kid_interval, neighbor_intervals, recall_interval
 from fundus_synth.synth.feature_cache import cached_features
 from fundus_synth.synth.feature_spaces import FeatureSpace, comparable, feature_space
 from fundus_synth.synth.held_back import ALL_CLASSES
@@ -118,12 +120,14 @@ def judge(
 ) -> dict:
     """KID, recall and precision of `shown` against the test patients' eyes of the class, in each space.
 
+    "recall of as many" is that of as many pictures as the class has train eyes, at most 500.
     Features are scaled by train eyes of all classes: few test eyes would set the scale badly.
     """
     seen = dataset.split("train")
     some = np.asarray(image_cache(seen.subset(range(0, len(seen), max(1, len(seen) // SCALE_EYES))), size))
     test = dataset.of_class(label).split("test")
     real = np.asarray(image_cache(test, size))
+    as_many = min(len(dataset.of_class(label).split("train")), PICTURES, len(shown))
     figures = {}
     for space in spaces:
         _, eyes, made = comparable(
@@ -131,13 +135,12 @@ def judge(
         )
         distance = kid_interval(made, eyes, groups, test.patient_keys)
         neighbors = neighbor_intervals(eyes, made, test.patient_keys, groups)
-        figures[space.name] = {
-            "kid": [distance.value, distance.low, distance.high],
-            **{
-                name: [neighbors[name].value, neighbors[name].low, neighbors[name].high]
-                for name in ("recall", "precision")
-            },
+        measured = {
+            "kid": distance,
+            "recall of as many": recall_interval(eyes, made, as_many, test.patient_keys),
+            **{name: neighbors[name] for name in ("recall", "precision")},
         }
+        figures[space.name] = {name: [one.value, one.low, one.high] for name, one in measured.items()}
     return figures
 
 
@@ -194,7 +197,7 @@ def main() -> None:
         spaces.append(feature_space(options.features, options.feature_weights))
     print(
         f"{'class':<14}{'eyes':>6}{'test':>6}  {'model':<14}"
-        + "".join(f"{space.name + ': KID, recall':<52}" for space in spaces)
+        + "".join(f"{space.name + ': KID, recall':<58}" for space in spaces)
     )
     for label in labels:
         of_class = dataset.of_class(label)
@@ -202,9 +205,9 @@ def main() -> None:
             figures = result(dataset, label, name, spaces, options, len(every))
             line = f"{label:<14}{len(of_class.split('train')):>6}{len(of_class.split('test')):>6}  {name:<14}"
             for space in spaces:
-                kid, recall = figures[space.name]["kid"], figures[space.name]["recall"]
+                kid, recall = figures[space.name]["kid"], figures[space.name]["recall of as many"]
                 cell = "{:.3f} ({:.3f} to {:.3f}), {:.2f} ({:.2f} to {:.2f})".format(*kid, *recall)
-                line += f"{cell:<52}"
+                line += f"{cell + ', {:.2f}'.format(figures[space.name]['recall'][0]):<58}"
             print(line, flush=True)
 
 

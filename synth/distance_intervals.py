@@ -116,6 +116,27 @@ def neighbor_intervals(
     return {name: _mean_interval(*what, resamples, confidence, random) for name, what in counted.items()}
 
 
+def recall_interval(
+    real: Features, generated: Features, count: int, real_groups: Sequence | None = None, *, k: int = 3, draws: int = 50,
+    resamples: int = 1000, confidence: float = 0.95, seed: int = 0,
+) -> Estimate:  # fmt: skip
+    """Recall (see `distances.precision_recall`) of `count` of the generated images: the mean over random draws of so many,
+    with its interval over resampled patients of `real`.
+
+    More images have more but smaller balls, and in many dimensions a lower recall, so sets are compared by equal numbers.
+
+    Raises:
+        UserError: fewer generated images than `count`, `count` not above `k`, or as in `distances.precision_recall`.
+    """
+    real, generated = checked(real, generated, k + 1)
+    if not k < count <= len(generated):
+        raise UserError(f"recall of {count} out of {len(generated)} images; expected {k + 1} to {len(generated)}")
+    random = np.random.default_rng(seed)
+    drawn = (generated[random.permutation(len(generated))[:count]] for _ in range(draws))
+    recalled = np.mean([neighborhoods(real, some, k).recalled for some in drawn], axis=0)
+    return _mean_interval(recalled, group_codes(real, real_groups), resamples, confidence, random)
+
+
 def real_floor(
     real: Features, groups: Sequence | None = None, measure: str = "kid", *, splits: int | None = None,
     confidence: float = 0.95, seed: int = 0,

@@ -8,6 +8,7 @@ from fundus_synth.synth.distance_intervals import (
     kid_interval,
     neighbor_intervals,
     real_floor,
+    recall_interval,
 )
 from fundus_synth.synth.distances import density_coverage, frechet_distance, frechet_of, kid, moments, precision_recall
 
@@ -87,6 +88,32 @@ def test_neighbor_intervals_are_of_the_four_measures():
     alone = neighbor_intervals(real, made, resamples=300)
     assert found["precision"] == alone["precision"]
     assert found["recall"].high - found["recall"].low > alone["recall"].high - alone["recall"].low
+
+
+def test_recall_of_as_many_images_is_alike_for_sets_of_any_size_and_of_all_of_them_is_not():
+    real, few, many = (features(n, seed, d=60) for n, seed in ((200, 1), (40, 2), (800, 3)))
+    whole = {len(made): precision_recall(real, made).recall for made in (few, many)}
+    assert recall_interval(real, few, 40).value == pytest.approx(whole[40])
+    assert whole[40] - whole[800] > 0.05  # the same distribution, smaller balls
+    assert recall_interval(real, many, 40).value == pytest.approx(whole[40], abs=0.05)
+
+
+def test_recall_of_as_many_images_is_the_mean_over_draws_with_an_interval_over_patients():
+    (real, patients), made = pairs_of_eyes(20), features(90, 5, shift=0.4)
+    found = recall_interval(real, made, 30, patients, draws=200)
+    random = np.random.default_rng(9)
+    by_hand = [precision_recall(real, made[random.choice(90, 30, replace=False)]).recall for _ in range(200)]
+    assert found.value == pytest.approx(np.mean(by_hand), abs=0.02)
+    assert found.low < found.value < found.high
+    assert found == recall_interval(real, made, 30, patients, draws=200)
+    singly = recall_interval(real, made, 30, draws=200)
+    assert found.high - found.low > 1.1 * (singly.high - singly.low)
+
+
+@pytest.mark.parametrize("count", [3, 91])
+def test_a_recall_of_too_few_or_too_many_images_is_refused(count):
+    with pytest.raises(UserError, match="expected 4 to 90"):
+        recall_interval(features(20), features(90, 1), count)
 
 
 def test_the_floor_of_kid_is_about_zero_and_has_its_spread():
