@@ -12,6 +12,10 @@ from .common import Data, Device, Json, Out, Precision, Quiet, Resume, Seed, Wor
 # Typer evaluates annotations at run time and wants Optional[...] in them.
 # ruff: noqa: UP007, UP045
 
+Projection = Annotated[str, typer.Option(help="The frozen network that a light generator is judged through: landmarks, timm:NAME, "
+                                              "or auto, what the weights are of.")]  # fmt: skip
+ProjectionWeights = Annotated[Optional[Path], typer.Option(help="File with that network's weights.")]
+
 synth = app("Train generators of rare classes and make synthetic fundus images.")
 
 
@@ -38,9 +42,7 @@ def synth_train(
     features: Annotated[str, typer.Option(help="Feature space in which quality is measured: retina, timm:NAME, dinov2 or "
                                                "inception.")] = "retina",
     feature_weights: Annotated[Optional[Path], typer.Option(help="File with that space's weights.")] = None,
-    projection: Annotated[str, typer.Option(help="The frozen network that a light generator is judged through: landmarks, "
-                                                 "timm:NAME, or auto, what the weights are of.")] = "auto",
-    projection_weights: Annotated[Optional[Path], typer.Option(help="File with that network's weights.")] = None,
+    projection: Projection = "auto", projection_weights: ProjectionWeights = None,
     devices: Annotated[int, typer.Option(min=1, help="Processes of one node that train together.")] = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Nodes that train together (torchrun or Slurm).")] = 1,
     keep_all: Annotated[bool, typer.Option("--keep-all", help="With --all-classes: keep broken pictures and copies, too.")] = False,
@@ -55,7 +57,9 @@ def synth_train(
 
     if all_classes == (label is not None):
         raise UserError("expected either --class NAME or --all-classes")
-    model = model or ("dcgan" if projection_weights is None else "light")
+    from ..synth.models import default_model
+
+    model = model or default_model(projection_weights)
     options = {"model": model, "size": size, "steps": steps, "minutes": minutes, "batch_size": batch_size, "augment": augment,
                "shared_start": shared_start, "from_class": from_class, "hold_back": hold_back, "features": features,
                "feature_weights": feature_weights and str(feature_weights), "projection": projection,
@@ -142,7 +146,8 @@ def synth_plan(
     data: Annotated[Path, typer.Argument(help="Dataset folder.")],
     size: Annotated[int, typer.Option(help="Image size, pixels.")] = 64,
     fill_to: Annotated[Optional[int], typer.Option(min=1, help="Images each class shall have; default as the largest.")] = None,
-    device: Device = "auto", precision: Precision = "auto", json: Json = False,
+    projection: Projection = "auto", projection_weights: ProjectionWeights = None, device: Device = "auto",
+    precision: Precision = "auto", json: Json = False,
 ) -> None:  # fmt: skip
     """What to train, how long it takes on this machine, and what not to expect: times a few real steps."""
     from rich.console import Console
@@ -150,7 +155,9 @@ def synth_plan(
     from ..data.dataset import FundusDataset
     from ..synth.plan import plan
 
-    advice = plan(FundusDataset.open(data), size=size, fill_to=fill_to, device=device, precision=precision)
+    weights = projection_weights and str(projection_weights)
+    advice = plan(FundusDataset.open(data), size=size, fill_to=fill_to, projection=projection, projection_weights=weights,
+                  device=device, precision=precision)  # fmt: skip
     if not json:
         Console().print(*advice.tables())
     show(json, advice.summary(), *advice.lines())

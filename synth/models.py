@@ -89,6 +89,11 @@ def model_named(name: str) -> Model:
     return MODELS[name]
 
 
+def default_model(projection_weights: object | None) -> str:
+    """What is trained where the user names no model: `light` needs a network to be judged through, or it is the worse."""
+    return "dcgan" if projection_weights is None else "light"
+
+
 def make_dcgan(wanted: Wanted) -> AdversarialTraining:
     """DCGAN: with augmentation, a moving average and a black surround, or with `augment="none"` as study E published it."""
     policy = choose_policy(wanted.augment, wanted.classes)

@@ -18,7 +18,7 @@ from ..runtime.errors import UserError
 from ..runtime.progress import duration
 from ..runtime.workers import available_cores
 from .held_back import FEWEST_IMAGES, divide
-from .models import MODELS, Model, model_named
+from .models import MODELS, Model, default_model, model_named
 from .step_cost import StepCost, time_steps
 
 FEW_PATIENTS = 40
@@ -144,15 +144,16 @@ class Plan:
 
 def plan(
     dataset: FundusDataset, *, size: int = 64, fill_to: int | None = None, models: Sequence[str] | None = None,
-    device: str = "auto", precision: str = "auto", time_model: Callable[..., StepCost] = time_steps,
+    projection: str = "auto", projection_weights: str | None = None, device: str = "auto", precision: str = "auto",
+    time_model: Callable[..., StepCost] = time_steps,
 ) -> Plan:  # fmt: skip
     """Time a few real steps of each model on this machine and say what bringing every class to `fill_to` would take.
 
     Args:
         size: pixels.
         fill_to: images that every class shall have; by default as many as the largest class.
-        models: those to time; all by default. The first is the one advised.
-        device, precision: as in `train`.
+        models: those to time, the first is the one advised; by default all, first what `train` takes with these weights.
+        projection, projection_weights, device, precision: as in `train`.
         time_model: as `time_steps`.
 
     Raises:
@@ -163,13 +164,15 @@ def plan(
         raise UserError("has no labels, so no classes", path=dataset.path)
     if fill_to is not None and fill_to < 1:
         raise UserError(f"--fill-to is {fill_to}; expected at least 1")
-    names = list(models or MODELS)
+    advised = default_model(projection_weights)
+    names = list(models or sorted(MODELS, key=lambda name: name != advised))
+    how = {"projection": projection, "projection_weights": projection_weights, "device": device, "precision": precision}
     counted = {label: _counted(dataset, label) for label in found}
     fill_to = fill_to or max(images for _, images, _ in counted.values())
     trainable = [label for label, (_, images, _) in counted.items() if images >= FEWEST_IMAGES]
     load, costs = _load(), []
     for name in names if trainable else []:
-        costs.append(time_model(dataset, trainable[-1], name, size, device=device, precision=precision))
+        costs.append(time_model(dataset, trainable[-1], name, size, **how))
     advised, model = names[0], model_named(names[0])
     picture = _picture_bytes(dataset, size)
     classes = [_class_plan(label, *counted[label], fill_to, advised, model, costs, picture) for label in found]

@@ -49,13 +49,14 @@ class StepCost:
 
 def time_steps(
     dataset: FundusDataset, label: str, model: str, size: int, *, batch_size: int | None = None, device: str = "auto",
-    precision: str = "auto",
+    precision: str = "auto", projection: str = "auto", projection_weights: str | None = None,
 ) -> StepCost:  # fmt: skip
     """Train a few steps on up to 64 images of `dataset` and throw the result away; after 30 seconds 8 steps must do.
 
     Args:
         label: the class whose generator is trained; models that share a start are timed on all classes.
         model: a key of `models.MODELS`.
+        projection, projection_weights: of a light generator, as in `train`.
 
     Raises:
         UserError: no such model or class, options that it does not take, or an unreadable image.
@@ -67,7 +68,13 @@ def time_steps(
     few = of_class.subset(np.linspace(0, len(of_class) - 1, min(_IMAGES, len(of_class))).astype(int))
     # A model that translates takes as long whatever it translates from.
     source = few if chosen.translates else None
-    training = chosen.make(Wanted(few, label, tuple(dataset.class_counts()), size, batch_size, "auto", 0, source))
+    classes = tuple(dataset.class_counts())
+    training = chosen.make(
+        Wanted(
+            few, label, classes, size, batch_size, "auto", 0, source,
+            projection=projection, projection_weights=projection_weights,
+        )
+    )  # fmt: skip
     where, dtype = where_and_how(Options(model=model, device=device, precision=precision))
     clock = _Clock(where)
     # The steps after a head start of the discriminators, if there is one, are most of a training.

@@ -36,7 +36,7 @@ def dataset(tmp_path_factory) -> FundusDataset:
 def clock(asked: list | None = None):
     """A model takes 0.03 s a step, 2 GB of memory and 0.1 GB of disk."""
 
-    def time_model(dataset, label, model, size, *, device, precision):
+    def time_model(dataset, label, model, size, *, projection, projection_weights, device, precision):
         if asked is not None:
             asked.append((model, label, size))
         return StepCost(model, 32, 0.03, 2 * GIGABYTE, GIGABYTE // 10)
@@ -57,6 +57,14 @@ def test_each_class_gets_its_advice(dataset):
     assert "24 patients" in one["anemic"].why or "patients expect their eyes again" in one["anemic"].why
     assert one["[odd]"].why == "5 images are too few to train on; 8 is the least"
     assert [model for model, _, _ in asked] == ["light", "dcgan"] and {size for _, _, size in asked} == {16}
+
+
+@pytest.mark.parametrize(("weights", "advised"), [(None, "dcgan"), ("backbone.safetensors", "light")])
+def test_the_advised_model_is_the_one_that_train_would_take(dataset, weights, advised):
+    asked = []
+    made = plan(dataset, size=16, projection_weights=weights, device="cpu", time_model=clock(asked))
+    assert {row.model for row in made.classes if row.advice == TRAIN} == {advised}
+    assert asked[0][0] == advised and sorted(model for model, _, _ in asked) == sorted(MODELS)
 
 
 def test_the_shared_start_is_counted_once(dataset):
@@ -143,3 +151,8 @@ def test_the_clock_times_real_steps(dataset, model, monkeypatch):
 def test_every_model_can_be_timed(dataset):
     cost = time_steps(dataset, "amd", "cyclegan", 16, batch_size=2, device="cpu", precision="32")
     assert cost.model == "cyclegan" and 0 < cost.seconds < 60
+
+
+def test_the_network_that_a_light_generator_is_judged_through_is_timed_with_it(dataset, tmp_path):
+    with pytest.raises(UserError, match=r"missing\.safetensors"):
+        time_steps(dataset, "amd", "light", 16, projection_weights=str(tmp_path / "missing.safetensors"), device="cpu")
