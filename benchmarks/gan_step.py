@@ -1,10 +1,11 @@
 """How fast a training step is: images a second of this toolkit's DCGAN over a plain PyTorch loop's, and Lightning's share.
 
-    python benchmarks/gan_step.py [--size 64] [--batch 32] [--steps 40] [--rounds 5]
+    python benchmarks/gan_step.py [--size 64] [--batch 32] [--steps 40] [--rounds 5] [--files 256]
 
 The same networks and the same number of images a step, in one run, round after round in turn:
 
-- plain: float32, a DataLoader over PNG files (Pillow, two workers), the study's loop as found in tutorials;
+- plain: float32, a DataLoader over JPEG files of `--files` pixels (Pillow, two workers), the study's loop as found in
+  tutorials: at 256 px pictures that somebody made small before, at 2048 px the photographs as they come from a camera;
 - ours: `fundus-synth train --augment none`: a uint8 memory map, channels last, bfloat16 where the processor has it;
 - bare: our step called in a loop without Lightning.
 
@@ -36,7 +37,7 @@ from fundus_synth.synth.train import Options, where_and_how
 
 
 class Files(Dataset):
-    """PNG files, decoded whenever they are asked for, as tutorials do it."""
+    """Files, decoded whenever they are asked for, as tutorials do it."""
 
     def __init__(self, paths: list[Path], size: int):
         self.paths, self.size = paths, size
@@ -48,6 +49,16 @@ class Files(Dataset):
         with Image.open(self.paths[index % len(self.paths)]) as image:
             pixels = np.asarray(image.convert("RGB").resize((self.size, self.size), Image.Resampling.BILINEAR))
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def as_files(dataset: FundusDataset, folder: Path, size: int) -> list[Path]:
+    """The dataset's pictures as JPEG files of `size` x `size` pixels."""
+    folder.mkdir()
+    paths = [folder / f"{index}.jpg" for index in range(len(dataset))]
+    for index, path in enumerate(paths):
+        with Image.open(dataset.image_path(index)) as image:
+            image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC).save(path, quality=92)
+    return paths
 
 
 def plain_rate(paths: list[Path], size: int, batch: int, steps: int) -> float:
@@ -110,11 +121,12 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--files", type=int, default=256, help="pixels of the files that the plain loop reads")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_phantom_dataset(Path(folder) / "eyes", images_per_class=32, size=256, seed=0, quiet=True)
         dataset = FundusDataset.open(Path(folder) / "eyes")
-        paths = [dataset.image_path(index) for index in range(len(dataset))]
+        paths = as_files(dataset, Path(folder) / "files", options.files)
         image_cache(dataset, options.size)
         wanted = Wanted(dataset, "all-classes", tuple(dataset.class_counts()), options.size, options.batch, "none", 0)
         rounds = []
