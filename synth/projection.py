@@ -21,7 +21,7 @@ from .features.networks import mean_and_spread, timm_network
 PROJECTIONS = ("auto", "landmarks", "timm:NAME")
 _LARGE_ENOUGH, _SMALLEST = 128, 64
 _MAPS = 4
-_FINEST = 4
+_FINEST, _ONE_FINER = 4, 2
 _COLORS = 4
 
 
@@ -90,21 +90,26 @@ class LandmarkProjection(Projection):
 
 
 class TimmProjection(Projection):
-    """The last maps of the stages of a timm network, from a quarter of the width down."""
+    """The last maps of the stages of a timm network: one place of the finest stands for two pixels of the image.
+
+    That is a quarter of an enlarged width, and half of one that is not. At 128 px, with places of four pixels, what lay
+    between them was nobody's business: the generator drew straight lines there and never unlearnt them.
+    """
 
     def __init__(self, size: int, model: str, weights: Path | str | None):
         super().__init__(size)
         network, file = timm_network(model, weights, f"the projection timm:{model}", "--projection-weights")
-        self.name = f"timm:{model} {file.sha256[:12]}"
+        enlarged = self.side > size
+        finest, maps = (_FINEST, _MAPS) if enlarged else (_ONE_FINER, _MAPS + 1)
+        self.name = f"timm:{model} {file.sha256[:12]}" + ("" if enlarged else f" from 1/{finest}")
         if not hasattr(network, "forward_intermediates"):
             raise UserError(
                 f"timm's {model} does not show its feature maps", hint="Use another network, e.g. mobilenetv2_100."
             )
         for name, values in zip(("mean", "spread"), mean_and_spread(network, file), strict=True):
             self.register_buffer(name, 2 * values - 1 if name == "mean" else 2 * values)
-        self.indices = [number for number, fact in enumerate(network.feature_info) if fact["reduction"] >= _FINEST][
-            -_MAPS:
-        ]
+        numbered = enumerate(network.feature_info)
+        self.indices = [number for number, fact in numbered if fact["reduction"] >= finest][-maps:]
         self.network = with_folded_norms(network.eval(), self.side)
 
     def maps(self, images: Tensor) -> list[Tensor]:
