@@ -34,22 +34,24 @@ def run_steps(
     if not len(steps):
         return
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    trainer = Trainer(
-        accelerator="gpu" if device.type == "cuda" else device.type,
-        devices=devices if device.index is None else [device.index],
-        num_nodes=nodes,
-        strategy=_together(device) if devices * nodes > 1 else "auto",
-        precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
-        max_epochs=1,
-        logger=logger,
-        callbacks=[callback],
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
     with warnings.catch_warnings():
         # Among them: that a moving average is in evaluation mode, where it belongs.
         warnings.filterwarnings("ignore", module="pytorch_lightning")
+        if nodes == 1:
+            warnings.filterwarnings("ignore", message="The `srun` command is available")
+        trainer = Trainer(
+            accelerator="gpu" if device.type == "cuda" else device.type,
+            devices=devices if device.index is None else [device.index],
+            num_nodes=nodes,
+            strategy=_together(device) if devices * nodes > 1 else "auto",
+            precision="bf16-mixed" if precision == torch.bfloat16 else "32-true",
+            max_epochs=1,
+            logger=logger,
+            callbacks=[callback],
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
         trainer.fit(training, train_dataloaders=steps)
 
 

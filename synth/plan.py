@@ -58,6 +58,11 @@ class ClassPlan:
     minutes: float
     disk: int
 
+    @property
+    def per_real(self) -> float:
+        """Images to generate for each real one."""
+        return self.missing / self.images if self.images else math.nan
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -107,7 +112,7 @@ class Plan:
         """What the tables do not say."""
         wanted = [one.label for one in self.classes if one.advice == TRAIN]
         if not wanted:
-            return [f"nothing to train for {self.fill_to} images a class at {self.size} px"]
+            return [f"nothing to train for {self.fill_to} images a class at {self.size} px", *self._reasons()]
         shared = (
             f", of it {duration(60 * self.shared_minutes)} for the shared start, once" if self.shared_minutes else ""
         )
@@ -120,22 +125,36 @@ class Plan:
                 if self.load > _BUSY
                 else []
             ),
+            "generated for each real one: "
+            + ", ".join(f"{one.label} {one.per_real:.1f}" for one in self.classes if one.model),
+            *self._reasons(),
         ]
+
+    def _reasons(self) -> list[str]:
+        """Why the advice is as it is, one line for all classes with the same reason."""
+        reasons: dict[tuple[str, str], list[str]] = {}
+        for one in self.classes:
+            reasons.setdefault((one.advice, one.why), []).append(one.label)
+        return [f"{', '.join(labels)}: {advice}; {why}" for (advice, why), labels in reasons.items()]
 
     def tables(self) -> list[object]:
         """Tables of rich: the classes, and what was timed."""
         from rich.table import Table
         from rich.text import Text
 
-        classes = Table("class", "patients", "images", "held out", "to make", "advice", "time", "disk", "why", box=None)
+        # Without the reasons, which are in `lines`, it fits into 80 columns.
+        classes = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+        for name in ("class", "patients", "images", "held out", "to make", "advice", "time", "disk"):
+            classes.add_column(name, no_wrap=True)
         for one in self.classes:
             time = duration(60 * one.minutes) if one.model else "-"
             advice = f"{one.advice} {one.model}".strip()
             figures = map(str, (one.patients, one.images, one.held_out, one.missing))
-            classes.add_row(
-                Text(one.label), *figures, advice, time, gigabytes(one.disk) if one.model else "-", Text(one.why)
-            )
-        models = Table("model", "ms a step", "images a step", "images/s", "memory", "disk of a run", box=None)
+            classes.add_row(Text(one.label), *figures, advice, time, gigabytes(one.disk) if one.model else "-")
+        models = Table(
+            "model", "ms a step", "images a step", "images/s", "memory", "disk of a run",
+            box=None, pad_edge=False, padding=(0, 1, 0, 0),
+        )  # fmt: skip
         for cost in self.costs:
             figures = f"{1000 * cost.seconds:.0f}", str(cost.batch_size), f"{cost.images_per_second:.1f}"
             models.add_row(cost.model, *figures, gigabytes(cost.memory), gigabytes(cost.disk))
@@ -212,8 +231,7 @@ def _class_plan(
     if 0 < patients <= FEW_PATIENTS:
         return planned(DO_NOT, _FEW.format(patients=patients))
     cost = costs[0]
-    start = "begins with what all classes taught" if model.shares_start else "learns from this class alone"
-    why = f"{missing / images:.1f} generated for each real one; {start}"
+    why = "begins with what all classes taught" if model.shares_start else "learns from this class alone"
     steps = model.steps if model.shares_start else model.steps_alone
     return planned(TRAIN, why, cost.seconds * steps / 60, cost.disk + round(missing * picture))
 
@@ -232,7 +250,8 @@ def _device_name(device: str) -> str:
     where = choose_device(device)
     if where.type == "cuda":
         return torch.cuda.get_device_name(where)
-    return f"{available_cores()} cores" if where.type == "cpu" else where.type
+    cores = available_cores()
+    return f"{cores} core{'s' * (cores != 1)}" if where.type == "cpu" else where.type
 
 
 def gigabytes(size: float) -> str:

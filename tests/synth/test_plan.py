@@ -85,7 +85,10 @@ def test_nothing_to_do(dataset):
     made = plan(dataset, size=16, fill_to=2, models=["light"], device="cpu", time_model=clock())
     assert {row.advice for row in made.classes} == {NOT_NEEDED}
     assert (made.minutes, made.disk, made.memory) == (0, 0, 0)
-    assert made.lines() == ["nothing to train for 2 images a class at 16 px"]
+    assert made.lines() == [
+        "nothing to train for 2 images a class at 16 px",
+        "normal, amd, anemic, [odd]: not needed; it has 2 images or more",
+    ]
 
 
 def test_a_split_decides_what_is_learnt_from(dataset):
@@ -100,12 +103,16 @@ def test_what_is_printed(dataset):
 
     made = plan(dataset, size=16, fill_to=200, models=["light"], device="cpu", time_model=clock())
     assert json.loads(json.dumps(made.summary()))["classes"][0]["label"] == "normal"
-    page = Console(file=io.StringIO(), width=220)
+    page = Console(file=io.StringIO(), width=80)
     page.print(*made.tables())
     text = page.file.getvalue()
-    for words in ("[odd]", "do not", "what all classes taught", "30", "1066.7", "2.0 GB"):
+    for words in ("[odd]", "do not", "train light", "30", "1066.7", "2.0 GB"):
         assert words in text
+    assert "…" not in text and len(text.splitlines()) == 2 + len(made.classes) + 1, "one line a class in 80 columns"
     assert "for the shared start, once" in made.lines()[0] and "2.0 GB" in made.lines()[1]
+    assert "normal, amd: train; begins with what all classes taught" in made.lines()
+    ratios = [f"{row.label} {row.missing / row.images:.1f}" for row in made.classes if row.model]
+    assert f"generated for each real one: {', '.join(ratios)}" in made.lines() and len(ratios) == 2
 
 
 @pytest.mark.parametrize(("load", "busy"), [(0.1, False), (9.0, True)])
