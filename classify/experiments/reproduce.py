@@ -98,9 +98,28 @@ class Reproduction:
             "parts": {title: found.summary() for title, found in self.parts.items()},
         }
 
+    def settings(self) -> dict[str, str]:
+        """What was run here, and where that is not what the study did."""
+        config, study = self.run.config, self.study
+        networks, size, target = config["backbones"], config["size"], config["target"]
+        weights = [
+            f"{backbone}: {Path(file).name}" for backbone, file in (one.split("=", 1) for one in config["weights"])
+        ]
+        weights += ["others fetched by timm"] if config["pretrained"] else []
+        return {
+            "data": Path(config["data"]).name,
+            "networks": _instead(", ".join(networks), ", ".join(study.backbones)),
+            "image size": _instead(f"{size} px" if size else "", f"{study.size} px"),
+            "target": _instead(target or "", study.target),
+            "weights": "; ".join(weights) or "random: none were given",
+            "trainings": f"{config['epochs']} passes over the training images, {config['seeds']} seed"
+            + "s" * (config["seeds"] != 1),
+        }  # fmt: skip
+
     def lines(self) -> list[str]:
         """What the command prints."""
         lines = [f"Study {self.study.letter}: {self.study.title}", self.study.flaw, *self.study.notes, ""]
+        lines += [*(f"{name}: {value}" for name, value in self.settings().items()), ""]
         for title, found in self.parts.items():
             tables = [found.table(), *([found.published_table()] if _is_published(found) else [])]
             lines += [title, "", *(f"{table.to_string(index=False)}\n" for table in tables), *found.verdict, ""]
@@ -209,14 +228,20 @@ _EXPERIMENTS: dict[str, dict[str, tuple[str, Callable[..., Found]]]] = {
 }  # fmt: skip
 
 
+def _instead(ours: str, theirs: str) -> str:
+    """What was used, and what of the study it replaces; "" of ours is the study's own."""
+    return theirs if ours in ("", theirs) else f"{ours} (instead of {theirs})"
+
+
 def _is_published(found: Found) -> bool:
     return hasattr(found, "published_table")
 
 
 def _write_report(found: Reproduction) -> Path:
     study, run = found.study, found.run
-    lead = " ".join(sentence for part in found.parts.values() for sentence in part.verdict)
+    lead = " ".join(part.verdict[0] for part in found.parts.values() if part.verdict)
     report = Report(f"Study {study.letter} again: {study.title}", lead)
+    report.section("How it was run here").facts(found.settings())
     report.section("What is wrong with the study").points([study.flaw, *study.notes])
     for title, part in found.parts.items():
         report.section(title).table(

@@ -92,12 +92,19 @@ def test_a_study_has_its_own_settings(asked, toy_path, tmp_path):
 
 def test_the_user_may_take_other_networks_and_sizes(asked, toy_path, tmp_path):
     file = tmp_path / "weights.safetensors"
-    reproduce("B", FundusDataset.open(toy_path), backbones=["resnet10t"], size=64, target="grade", epochs=3,
-              weights=[f"resnet10t={file}"], out=tmp_path / "b")  # fmt: skip
+    found = reproduce("B", FundusDataset.open(toy_path), backbones=["resnet10t"], size=64, target="grade", epochs=3,
+                      weights=[f"resnet10t={file}"], seeds=1, out=tmp_path / "b")  # fmt: skip
     for call in asked.values():
         assert call["size"] == 64 and call["target"] == "grade" and call["epochs"] == 3
     assert asked["leakage"]["backbone"] == "resnet10t" and asked["leakage"]["weights"] == file
     assert asked["compare_backbones"]["weights"] == [f"resnet10t={file}"]
+    page, text = (tmp_path / "b" / "report.html").read_text(), "\n".join(found.lines())
+    for said in (
+        "resnet10t (instead of mobilenetv3_small_100, mobilenetv3_large_100)", "64 px (instead of 512 px)",
+        "resnet10t: weights.safetensors", "3 passes over the training images, 1 seed",
+    ):  # fmt: skip
+        assert said in page and said in text
+    assert str(tmp_path) not in text.split("report: ")[0] and "grade (instead of dr: grade &gt;= 1)" in page
 
 
 def test_a_finished_study_may_be_asked_for_again(asked, toy_path, tmp_path):
