@@ -35,6 +35,7 @@ _AUGMENT = {"A": "classical:anemia", "B": "classical:dr"}
 _COPIES = {"A": 2, "B": 4}  # of each photograph; A made 12 of an anaemic one and 2 of the others
 _ARMS = ["default", "classical:odir", "gan"]
 _COMPARED = ["normal", "diabetes"]
+_SHORT = 2  # sentences
 
 
 class Found(Protocol):
@@ -106,15 +107,20 @@ class Reproduction:
             f"{backbone}: {Path(file).name}" for backbone, file in (one.split("=", 1) for one in config["weights"])
         ]
         weights += ["others fetched by timm"] if config["pretrained"] else []
-        return {
+        found = {
             "data": Path(config["data"]).name,
             "networks": _instead(", ".join(networks), ", ".join(study.backbones)),
             "image size": _instead(f"{size} px" if size else "", f"{study.size} px"),
             "target": _instead(target or "", study.target),
             "weights": "; ".join(weights) or "random: none were given",
-            "trainings": f"{config['epochs']} passes over the training images, {config['seeds']} seed"
-            + "s" * (config["seeds"] != 1),
-        }  # fmt: skip
+            "trainings": f"{config['epochs']} passes over the training images, {_counted(config['seeds'], 'seed')}",
+        }
+        if study.letter == "E":
+            steps = config["generator_steps"]
+            found["generators"] = (
+                f"{_counted(steps, 'step')} each" if steps else "as many steps as fundus-synth train takes"
+            )
+        return found
 
     def lines(self) -> list[str]:
         """What the command prints."""
@@ -228,6 +234,10 @@ _EXPERIMENTS: dict[str, dict[str, tuple[str, Callable[..., Found]]]] = {
 }  # fmt: skip
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
 def _instead(ours: str, theirs: str) -> str:
     """What was used, and what of the study it replaces; "" of ours is the study's own."""
     return theirs if ours in ("", theirs) else f"{ours} (instead of {theirs})"
@@ -239,7 +249,9 @@ def _is_published(found: Found) -> bool:
 
 def _write_report(found: Reproduction) -> Path:
     study, run = found.study, found.run
-    lead = " ".join(part.verdict[0] for part in found.parts.values() if part.verdict)
+    # A long verdict begins with its gist; a short one is the gist.
+    gists = (part.verdict if len(part.verdict) <= _SHORT else part.verdict[:1] for part in found.parts.values())
+    lead = " ".join(sentence for gist in gists for sentence in gist)
     report = Report(f"Study {study.letter} again: {study.title}", lead)
     report.section("How it was run here").facts(found.settings())
     report.section("What is wrong with the study").points([study.flaw, *study.notes])

@@ -88,6 +88,8 @@ def test_a_study_has_its_own_settings(asked, toy_path, tmp_path):
     arms = asked["compare_augmentations"]
     assert arms["arms"] == ["default", "classical:odir", "gan"] and arms["classes"] == ["normal", "diabetes"]
     assert arms["backbone"] == "simple_cnn" and arms["size"] == 512 and arms["generator_steps"] == 7
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "7 steps each" in page and "steps each" not in (tmp_path / "a" / "report.html").read_text()
 
 
 def test_the_user_may_take_other_networks_and_sizes(asked, toy_path, tmp_path):
@@ -137,3 +139,19 @@ def test_study_c_on_a_toy(toy_path, tmp_path):
     (part,) = found.parts.values()
     assert part.options["resnet10t"].head == "regression"
     assert "resnet10t" in "\n".join(found.lines())
+
+
+def test_the_lead_is_the_gist_of_each_part(asked, toy_path, tmp_path, monkeypatch):
+    sentences = {"short": ["No evidence.", "It harms."], "long": ["The gist.", "First detail.", "Second detail."]}
+
+    def experiment(dataset, *, out, resume, **settings):
+        return Published(RunFolder.open_or_create(out, {}, resume), sentences["long"])
+
+    def arms(dataset, *, out, resume, **settings):
+        return Part(RunFolder.open_or_create(out, {}, resume), sentences["short"])
+
+    monkeypatch.setattr(module, "compare_backbones", experiment)
+    monkeypatch.setattr(module, "compare_augmentations", arms)
+    reproduce("E", FundusDataset.open(toy_path), out=tmp_path / "e")
+    page = (tmp_path / "e" / "report.html").read_text()
+    assert "No evidence. It harms. The gist.<" in page and "First detail." in page
